@@ -1,0 +1,330 @@
+"""The nouns of a study: variant, data, training, run, experiment, claim.
+
+All are frozen, strict pydantic models: an unknown key or a wrong type is an error, never ignored. A run's `id` is a hash of
+everything that decides its result and of nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from study.errors import StudyError
+
+FORMAT = 1  # raised whenever the numerics change, so that old and new runs are never taken for the same
+
+LAYOUTS = ("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T")
+STUDY_VARIANTS = ("ViT_REL", *LAYOUTS)
+
+
+class Frozen(BaseModel):
+    """Base of all nouns: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+M = TypeVar("M", bound="Frozen")
+
+# ---------------------------------------------------------------- variants
+
+
+class Blocks(Frozen):
+    """How the blocks are built: the switches that the paper's ablations turn. The defaults are the paper's.
+
+    Sources: CoAtNet (arXiv 2106.04803) section 2, appendix A.1 and Tables 3, 6, 8, 9.
+    """
+
+    head_dim: int = Field(default=32, ge=1, description="width of an attention head (Table 3; Table 8 tries 64)")
+    expansion: int = Field(default=4, ge=1, description="hidden width over the block's output width, MBConv and FFN")
+    se_ratio: float = Field(default=0.25, ge=0, le=1, description="squeeze width over output width; 0 is no SE")
+    relative_bias: Literal["pre", "post", "none"] = Field(
+        default="pre", description="relative attention before or after the softmax (Eq. 3), or none (Table 6)"
+    )
+    absolute_positions: bool = Field(default=False, description="a learned position added before the first T block")
+    attention: Literal["global", "local", "linear"] = Field(default="global", description="section 2.2: A, B, C")
+    window: int = Field(default=7, ge=1, description="side of the neighbourhood of local attention, odd")
+    conv_norm: Literal["batch", "layer"] = Field(default="batch", description="norm in MBConv (Table 8)")
+    stride_in: Literal["expand", "depthwise"] = Field(
+        default="expand", description="stride in the first 1x1 (Eq. 5) or in the depthwise convolution (Table 9)"
+    )
+    dense_head: bool = Field(default=False, description="pool, norm, dense, tanh before the classifier, as in MaxViT")
+    stochastic_depth: float = Field(default=0.0, ge=0, lt=1, description="drop rate of the last block; 0 in the study")
+    attention_first: bool = Field(default=False, description="allow T before C, against the paper's constraint")
+
+    @model_validator(mode="after")
+    def _window_is_odd(self) -> Self:
+        if self.window % 2 == 0:
+            raise ValueError("window must be odd: a neighbourhood has a centre")
+        return self
+
+
+class CoAtNetVariant(Frozen):
+    """A multi-stage network: stages S0 (stem) to S4, each with its depth, width and stride.
+
+    `layout` names S1 to S4, for example `C-C-T-T`.
+    """
+
+    family: Literal["coatnet"] = "coatnet"
+    layout: str
+    depths: tuple[int, int, int, int, int]
+    widths: tuple[int, int, int, int, int]
+    strides: tuple[int, int, int, int, int]
+    split: tuple[int, int] | None = Field(
+        default=None, description="CoAtNet-6/7: (depth, width) of the MBConv blocks that open S3 before its T blocks"
+    )
+    blocks: Blocks = Blocks()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not re.fullmatch(r"[CT](-[CT]){3}", self.layout):
+            raise ValueError(f"layout {self.layout!r} is not four letters C or T, such as C-C-T-T")
+        if "T-C" in self.layout and not self.blocks.attention_first:
+            raise ValueError(
+                f"{self.layout} has T before C; the paper (section 2.2) constrains convolution stages to come before "
+                "Transformer stages (set attention_first=true to insist)"
+            )
+        if min(self.depths) < 1 or min(self.widths) < 1 or min(self.strides) < 1:
+            raise ValueError("depths, widths and strides are at least 1")
+        return self
+
+
+class ViTRelVariant(Frozen):
+    """ViT_REL: a patch stem, then Transformer blocks with the same relative attention (section 2.2)."""
+
+    family: Literal["vit_rel"] = "vit_rel"
+    patch: int = Field(ge=1)
+    depth: int = Field(ge=1)
+    width: int = Field(ge=1)
+    blocks: Blocks = Blocks()
+
+
+class CoaTVariant(Frozen):
+    """CoaT (parallel depth above 0) or CoaT-Lite (0): arXiv 2104.06399."""
+
+    family: Literal["coat"] = "coat"
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    parallel_depth: int = Field(default=0, ge=0)
+    mlp_ratios: tuple[int, int, int, int]
+    heads: int = Field(default=8, ge=1)
+    patch: int = Field(default=4, ge=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TimmVariant(Frozen):
+    """Any network of timm, by its name there (the extra `timm`)."""
+
+    family: Literal["timm"] = "timm"
+    model: str
+
+
+Variant = Annotated[CoAtNetVariant | ViTRelVariant | CoaTVariant | TimmVariant, Field(discriminator="family")]
+
+
+# ---------------------------------------------------------------- data
+
+
+class Fractals(Frozen):
+    """Size and difficulty of the embedded data set (study/data/fractals.py)."""
+
+    classes: int = Field(default=20, ge=2)
+    train_images: int = Field(default=4000, ge=1)
+    test_images: int = Field(default=2000, ge=1)
+    seed: int = Field(default=0, ge=0)
+    jitter: float = Field(default=0.1, ge=0, le=1, description="how far an instance's maps stray from its class's code")
+
+
+class Data(Frozen):
+    """A data set: `cifar10`, `cifar100`, `cifar100-coarse`, `fractals` or `folder:PATH`."""
+
+    name: str = "fractals"
+    image_size: int = Field(default=32, ge=4)
+    train_size: int | None = Field(default=None, ge=1, description="a class-balanced subset of the training images")
+    subset_seed: int = Field(default=0, ge=0)
+    fractals: Fractals | None = None
+    fingerprint: str = Field(default="", description="hash of the arrays that are used; filled in when loaded")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_fractals_have_sizes(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            is_fractals = values.get("name", "fractals") == "fractals"
+            if is_fractals and values.get("fractals") is None:
+                return {**values, "fractals": Fractals()}
+            if not is_fractals and values.get("fractals") is not None:
+                raise ValueError(f"data.fractals has no meaning for {values['name']}")
+        return values
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a folder's name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+
+# ---------------------------------------------------------------- training, run
+
+
+class Training(Frozen):
+    """The recipe: AdamW, linear warm-up, cosine decay, clipping; no augmentation and no regularization by default.
+
+    Warm-up, decay, floor and clipping follow CoAtNet's Table 10 (10k of 94k steps, cosine, 1e-5 over 1e-3, 1.0).
+    """
+
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    min_lr_ratio: float = Field(default=0.01, ge=0, le=1, description="final over peak learning rate")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="part of all steps in linear warm-up")
+    decay: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    eval_every: int | None = Field(default=None, ge=1, description="steps between evaluations; None: every epoch")
+    probe_size: int = Field(default=2000, ge=1, description="training images measured in eval mode")
+
+    def steps_per_epoch(self, train_images: int) -> int:
+        """Whole batches in one pass over `train_images` images."""
+        if train_images < self.batch_size:
+            raise StudyError(
+                f"{train_images} training images are fewer than one batch of {self.batch_size}: lower --batch-size"
+            )
+        return train_images // self.batch_size
+
+
+class Run(Frozen):
+    """One variant, one data set, one recipe, one seed."""
+
+    variant: Variant
+    data: Data
+    training: Training
+    seed: int = Field(ge=0)
+    format: int = FORMAT
+    label: str = Field(default="", description="the variant's name in tables; not part of the identity")
+
+    @property
+    def id(self) -> str:
+        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label."""
+        return digest(self.model_dump(mode="json", exclude={"label"}))
+
+
+def digest(value: Any) -> str:
+    """12 hexadecimal digits that name a JSON value: SHA-256 of it with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+# ---------------------------------------------------------------- experiment
+
+
+class Claim(Frozen):
+    """A ranking in the paper's notation with the readout it is about, fixed before the runs start."""
+
+    ranking: str
+    readout: str = "accuracy_at_matched_loss"
+    epsilon: float = Field(default=0.01, gt=0, description="≈ and ≥ hold within this margin, in the readout's unit")
+    delta: float = Field(default=0.03, gt=0, description="≫ means more than this")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="family-wise error rate")
+    source: str = Field(default="", description="where the ranking is published")
+
+
+class Experiment(Frozen):
+    """Variants x seeds under one recipe on one data set, and the claims they test."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    data: Data = Data()
+    training: Training = Training()
+    variants: tuple[str, ...] = STUDY_VARIANTS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    budget: int = Field(default=500_000, ge=1, description="what each layout is matched to")
+    match: Literal["parameters", "macs"] = "parameters"
+    geometry: Literal["auto", "paper", "fine", "cheap"] = Field(
+        default="auto", description="strides of S0-S4 and ViT_REL's patch: study/models/sizing.py"
+    )
+    blocks: Blocks = Blocks()
+    claims: tuple[Claim, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for what, values in (("variants", self.variants), ("seeds", self.seeds)):
+            if not values:
+                raise ValueError(f"an experiment needs at least one of its {what}")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} are named twice in {list(values)}")
+        return self
+
+
+# ---------------------------------------------------------------- reading and changing
+
+
+def canonical_layout(name: str) -> str:
+    """`cctt`, `C-C-T-T` and `c_c_t_t` are `C-C-T-T`; `vit_rel`, `ViTREL` are `ViT_REL`; other names stay.
+
+    >>> canonical_layout("cctt"), canonical_layout("vit-rel"), canonical_layout("coatnet_0")
+    ('C-C-T-T', 'ViT_REL', 'coatnet_0')
+    """
+    plain = re.sub(r"[-_ ]", "", name).upper()
+    if plain == "VITREL":
+        return "ViT_REL"
+    if re.fullmatch(r"[CT]{4}", plain):
+        return "-".join(plain)
+    return name.strip()
+
+
+def parse_variant(text: str) -> tuple[str, dict[str, str]]:
+    """A variant as users write it: a name, then switches of its blocks in brackets.
+
+    >>> parse_variant("cctt[relative_bias=none, head_dim=64]")
+    ('C-C-T-T', {'relative_bias': 'none', 'head_dim': '64'})
+    """
+    match = re.fullmatch(r"\s*([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*", text)
+    if not match:
+        raise StudyError(f"variant {text!r} is not NAME or NAME[switch=value,...]")
+    switches = {}
+    for item in filter(None, (part.strip() for part in (match[2] or "").split(","))):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise StudyError(f"variant {text!r}: {item!r} is not switch=value")
+        switches[key.strip()] = value.strip()
+    return canonical_layout(match[1]), switches
+
+
+def override(model: M, assignments: dict[str, str], where: str = "") -> M:
+    """A copy of `model` with dotted fields set from text, for example `{"training.lr": "3e-4"}`.
+
+    Raises StudyError that names an unknown key (and the known ones) or a value that does not fit.
+    """
+    dump = json.loads(model.model_dump_json())
+    for key, text in assignments.items():
+        *parents, leaf = key.split(".")
+        target = dump
+        for parent in [*parents, leaf]:
+            if not isinstance(target, dict) or parent not in target:
+                known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
+                raise StudyError(f"{where}there is no setting {key!r}: {parent!r} is not one of {known}")
+            holder, target = target, target[parent]
+        try:
+            holder[leaf] = json.loads(text)
+        except json.JSONDecodeError:
+            holder[leaf] = text
+    return parse_model(type(model), json.dumps(dump), where)
+
+
+def parse_model(kind: type[M], text: str, where: str = "") -> M:
+    """A noun from its JSON. Raises StudyError in one sentence that names the field."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise StudyError(where + sentence(error)) from None
+
+
+def sentence(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, as one sentence."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message} (given {first['input']!r})" if field and first["type"] != "value_error" else message
