@@ -1,7 +1,7 @@
 """The nouns of a study: variant, data, training, run, experiment, claim.
 
-All are frozen, strict pydantic models: an unknown key or a wrong type is an error, never ignored. A run's `id` is a hash of
-everything that decides its result and of nothing else.
+All are frozen, strict pydantic models: an unknown key or a wrong type is an error, never ignored. A run's `id` is a
+hash of everything that decides its result and of nothing else.
 """
 
 from __future__ import annotations
