@@ -99,6 +99,7 @@ class ViTRelVariant(Frozen):
     patch: int = Field(ge=1)
     depth: int = Field(ge=1)
     width: int = Field(ge=1)
+    hidden: int | None = Field(default=None, ge=1, description="width inside the FFN; None is expansion x width")
     blocks: Blocks = Blocks()
 
 
