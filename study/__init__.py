@@ -1,0 +1,58 @@
+"""study: how should convolution and attention be stacked in a vision network?
+
+The public names, for notebooks and experiment files. Those that need torch or pandas are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from study.config import (
+    LAYOUTS,
+    STUDY_VARIANTS,
+    Blocks,
+    Claim,
+    CoAtNetVariant,
+    CoaTVariant,
+    Data,
+    Experiment,
+    Fractals,
+    Run,
+    TimmVariant,
+    Training,
+    ViTRelVariant,
+)
+from study.errors import StudyError
+
+_LAZY = {
+    "build": "study.models",
+    "load_data": "study.data",
+    "train": "study.training.loop",
+    "make_plan": "study.sweep.plan",
+    "Store": "study.sweep.store",
+}
+
+__all__ = [
+    "LAYOUTS",
+    "STUDY_VARIANTS",
+    "Blocks",
+    "Claim",
+    "CoAtNetVariant",
+    "CoaTVariant",
+    "Data",
+    "Experiment",
+    "Fractals",
+    "Run",
+    "StudyError",
+    "TimmVariant",
+    "Training",
+    "ViTRelVariant",
+    *_LAZY,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'study' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), "load" if name == "load_data" else name)

@@ -136,7 +136,9 @@ class Fractals(Frozen):
     train_images: int = Field(default=4000, ge=1)
     test_images: int = Field(default=2000, ge=1)
     seed: int = Field(default=0, ge=0)
-    jitter: float = Field(default=0.1, ge=0, le=1, description="how far an instance's maps stray from its class's code")
+    jitter: float = Field(
+        default=0.05, ge=0, le=1, description="how far an instance's maps stray from its class's code"
+    )
 
 
 class Data(Frozen):
@@ -153,7 +155,7 @@ class Data(Frozen):
     @classmethod
     def _only_fractals_have_sizes(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            is_fractals = values.get("name", "fractals") == "fractals"
+            is_fractals = str(values.get("name", "fractals")).partition("[")[0] == "fractals"
             if is_fractals and values.get("fractals") is None:
                 return {**values, "fractals": Fractals()}
             if not is_fractals and values.get("fractals") is not None:
@@ -184,7 +186,8 @@ class Training(Frozen):
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16 is autocast over fp32 weights")
+    compile: bool = Field(default=False, description="torch.compile the network")
     eval_every: int | None = Field(default=None, ge=1, description="steps between evaluations; None: every epoch")
     probe_size: int = Field(default=2000, ge=1, description="training images measured in eval mode")
 

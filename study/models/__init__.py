@@ -22,13 +22,24 @@ def build(variant: Variant, classes: int, image_size: int, seed: int = 0) -> nn.
         if isinstance(variant, CoaTVariant):
             from study.models.coat import CoaT
 
-            return CoaT(**variant.model_dump(exclude={"family"}), classes=classes)
+            network = CoaT(**variant.model_dump(exclude={"family"}), classes=classes)
+            network.check_sides(image_size, image_size)
+            return network
         from study.models.coatnet import CoAtNet, ViTRel
 
         if isinstance(variant, CoAtNetVariant):
             return CoAtNet(variant, classes, image_size)
         assert isinstance(variant, ViTRelVariant)
         return ViTRel(variant, classes, image_size)
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device, its convolutions in channels_last memory (what every device here is fastest with)."""
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def _timm(variant: TimmVariant, classes: int, image_size: int) -> nn.Module:

@@ -240,7 +240,8 @@ def _vit_candidates(budget: Budget) -> Candidates:
     low, high = VIT_DEPTH_OVER_WIDTH
 
     def cost_of(shapes: np.ndarray) -> Cost:
-        return vit_cost(*shapes.T, patch, budget.blocks, budget.classes, budget.image_size)
+        depth, width, hidden = shapes.T
+        return vit_cost(depth, width, hidden, patch, budget.blocks, budget.classes, budget.image_size)
 
     pairs = [(d, w, expansion * w) for w in range(8, 2049, 8) for d in range(math.ceil(low * w), int(high * w) + 1)]
     off = np.abs(np.log(getattr(cost_of(np.array(pairs)), budget.match) / budget.amount))

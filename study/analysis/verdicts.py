@@ -1,0 +1,183 @@
+"""What a tested claim looks like: plain, frozen data with the words for people and the rows for tables.
+
+The word for a whole claim:
+
+| word         | when                                                                                       |
+| ------------ | ------------------------------------------------------------------------------------------ |
+| contradicted | at least one relation is contradicted                                                      |
+| reproduced   | none is, and every strict relation (> and ≫) is confirmed; without strict ones, every one  |
+| undecided    | none is, and more relations are undecided than confirmed                                   |
+| consistent   | none is, otherwise                                                                         |
+| untested     | a variant has fewer than 2 values, or there is no spread over seeds at all                 |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from pydantic import BaseModel
+
+from study.analysis.decisions import MAX_SEEDS, Word
+from study.analysis.notation import Relation
+from study.analysis.statistics import Improvement, Kendall, Spread
+from study.config import Claim
+
+ClaimWord: TypeAlias = Literal["reproduced", "consistent", "contradicted", "undecided", "untested"]
+
+
+@dataclass(frozen=True)
+class VariantSummary:
+    """One variant's values in the readout's unit; `values` maps a seed to its value, None where the run has none."""
+
+    variant: str
+    n: int
+    mean: float | None
+    sd: float | None
+    values: Mapping[int, float | None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two variants, the one that is published first named first, and the verdict on what the ranking says of them.
+
+    `difference` is positive if the first is better, in the readout's unit; [low, high] is its simultaneous interval.
+    The p-values are adjusted by Holm within their families; `not_worse_p` only where ≥ is claimed. `relation` is
+    None, and the verdict empty, where nothing is claimed. `more_seeds` is how many seeds to add to each of the two
+    for a power of 0.8, given for undecided relations; None there means more than `decisions.MAX_SEEDS` in all.
+    """
+
+    first: str
+    second: str
+    relation: str | None
+    adjacent: bool
+    verdict: Word | Literal[""]
+    shown: str
+    difference: float
+    low: float
+    high: float
+    different_p: float
+    equivalent_p: float
+    not_worse_p: float | None
+    hedges_g: float | None
+    improvement: Improvement
+    more_seeds: int | None
+
+    @property
+    def more_seeds_text(self) -> str:
+        """The number of seeds to add, in words for a table; empty unless undecided."""
+        if self.verdict != "undecided":
+            return ""
+        return f"{self.more_seeds} more" if self.more_seeds is not None else f"more than {MAX_SEEDS} in all"
+
+
+@dataclass(frozen=True)
+class RankProbabilities:
+    """Parametric bootstrap: `matrix[v][r]` is P(variant v has rank r), in published order; rank 0 is the best.
+
+    `order_holds` is P(all relations of the ranking hold for the true means), with ≈ and ≥ within ε and ≫ beyond Δ.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    order_holds: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """What a table says of a claim. Without verdicts (`untested` says why) there are no pairs and nothing measured.
+
+    `alpha` is the level of these tests: the claim's, or a look's. `missing` lists the (variant, seed) without a
+    value, which are left out of the tests; `cautions` are sentences that belong next to the verdict.
+    """
+
+    claim: Claim
+    ranking: str
+    larger_is_better: bool
+    alpha: float
+    variants: tuple[VariantSummary, ...]
+    missing: tuple[tuple[str, int], ...]
+    cautions: tuple[str, ...]
+    untested: str = ""
+    spread: Spread | None = None
+    pairs: tuple[Pair, ...] = ()
+    measured: str = ""
+    kendall: Kendall | None = None
+    ranks: RankProbabilities | None = None
+
+    @property
+    def relations(self) -> tuple[Pair, ...]:
+        """The pairs of which the ranking says something: its m relations, adjacent and implied."""
+        return tuple(pair for pair in self.pairs if pair.relation)
+
+    def count(self, word: Word) -> int:
+        """How many relations have this verdict."""
+        return sum(pair.verdict == word for pair in self.relations)
+
+    @property
+    def verdict(self) -> ClaimWord:
+        """The word for the whole claim, by the table at the top of this file."""
+        if self.untested:
+            return "untested"
+        if self.count("contradicted"):
+            return "contradicted"
+        strict = [pair for pair in self.relations if pair.relation in (Relation.GREATER, Relation.MUCH_GREATER)]
+        if all(pair.verdict == "confirmed" for pair in strict or self.relations):
+            return "reproduced"
+        return "undecided" if self.count("undecided") > self.count("confirmed") else "consistent"
+
+    @property
+    def sentence(self) -> str:
+        """The headline: the word, the counts, and the values that are missing."""
+        missing = f"; {name_missing(self.missing)}" if self.missing else ""
+        if self.untested:
+            return f"untested: {self.untested}{missing}"
+        counts = [f"{self.count(word)} {word}" for word in ("confirmed", "contradicted", "undecided")]
+        return f"{self.verdict}: {', '.join(counts)} of {len(self.relations)} relations{missing}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row a pair, for a table."""
+        rows = []
+        for pair in self.pairs:
+            row = {field.name: getattr(pair, field.name) for field in dataclasses.fields(pair)}
+            improvement = row.pop("improvement")
+            row |= {
+                "improvement": improvement.probability,
+                "improvement_low": improvement.low,
+                "improvement_high": improvement.high,
+                "more_seeds": pair.more_seeds_text,
+            }
+            rows.append(row)
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what has no finite value is None."""
+        headline = {"verdict": self.verdict, "sentence": self.sentence}
+        plain: dict[str, Any] = _plain(self)
+        return headline | plain
+
+
+def name_missing(missing: Sequence[tuple[str, int]]) -> str:
+    """The (variant, seed) without a value, as part of a sentence."""
+    seeds: dict[str, list[str]] = {}
+    for variant, seed in missing:
+        seeds.setdefault(variant, []).append(str(seed))
+    return "no value for " + ", ".join(f"{variant} seed {', '.join(numbers)}" for variant, numbers in seeds.items())
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, models and tuples as JSON's types."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return str(value) if isinstance(value, str) else value

@@ -1,0 +1,63 @@
+"""Where a result was made: versions, machine, code. Recorded beside every result, never part of a run's identity."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+LIBRARIES = ("torch", "numpy", "pandas", "scipy", "pydantic", "einops", "timm")
+
+
+@lru_cache
+def environment(device: str = "cpu") -> dict[str, str | int]:
+    """Names and versions, as a flat dict that JSON can hold."""
+    import torch
+
+    found: dict[str, str | int] = {
+        "study": version("study"),
+        "code": code_version(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+    }
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "not installed"
+    return found
+
+
+def code_version() -> str:
+    """The git commit of this code, with `+changes` if the tree differs from it; "released" outside a checkout."""
+    folder = Path(__file__).parent
+    if not (folder.parent / ".git").exists():
+        return "released"
+    try:
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if _git(folder, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

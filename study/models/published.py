@@ -1,0 +1,174 @@
+"""The published configurations as tables of data, and what was published about them.
+
+CoAtNet: arXiv 2106.04803, Tables 3, 11 and 12 (configurations), 4, 5, 13 and 14 (figures). Sizes include the dense
+layer before the classifier, without which the printed counts of CoAtNet-0, -2, -3 and -4 are missed.
+CoaT: the official code, mlpc-ucsd/CoaT (configurations, parameters, accuracies); the multiply-adds are timm's counts.
+
+What the printed widths give: every count comes out as printed but one. Table 12 prints a width of 2048 for S4 of
+CoAtNet-6, with which it has 1.348B parameters at 224 pixels; with 3072, double the width of S3 as the paper's rule has
+it, there are 1.471B, and the paper says 1.47B. `coatnet_6` therefore has 3072.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from study.config import Blocks, CoAtNetVariant, CoaTVariant
+
+Four = tuple[int, int, int, int]
+Five = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published network and what its authors report of it.
+
+    `parameters` as printed, for 1000 classes; `macs` (multiply-adds of one image) and `top1` (percent, ImageNet-1K,
+    trained on it alone) by image side; `exact_parameters` where code was published; `source` of the figures.
+    """
+
+    variant: CoAtNetVariant | CoaTVariant
+    parameters: float
+    source: str
+    macs: dict[int, float] = field(default_factory=dict)
+    top1: dict[int, float] = field(default_factory=dict)
+    exact_parameters: int | None = None
+
+
+def _coatnet(depths: Five, widths: Five, head_dim: int = 32, split: tuple[int, int] | None = None) -> CoAtNetVariant:
+    return CoAtNetVariant(
+        layout="C-C-T-T",
+        depths=depths,
+        widths=widths,
+        strides=(2, 2, 2, 2, 2),
+        split=split,
+        blocks=Blocks(dense_head=True, head_dim=head_dim),
+    )
+
+
+COATNET: dict[str, Published] = {
+    "coatnet_0": Published(
+        _coatnet((2, 2, 3, 5, 2), (64, 96, 192, 384, 768)),
+        parameters=25e6,
+        source="Tables 4 and 13",
+        macs={224: 4.2e9, 384: 13.4e9},
+        top1={224: 81.6, 384: 83.9},
+    ),
+    "coatnet_1": Published(
+        _coatnet((2, 2, 6, 14, 2), (64, 96, 192, 384, 768)),
+        parameters=42e6,
+        source="Tables 4 and 13",
+        macs={224: 8.4e9, 384: 27.4e9},
+        top1={224: 83.3, 384: 85.1},
+    ),
+    "coatnet_2": Published(
+        _coatnet((2, 2, 6, 14, 2), (128, 128, 256, 512, 1024)),
+        parameters=75e6,
+        source="Tables 4 and 13",
+        macs={224: 15.7e9, 384: 49.8e9, 512: 96.7e9},
+        top1={224: 84.1, 384: 85.7, 512: 85.9},
+    ),
+    "coatnet_3": Published(
+        _coatnet((2, 2, 6, 14, 2), (192, 192, 384, 768, 1536)),
+        parameters=168e6,  # arXiv v2; the NeurIPS camera-ready prints 167M
+        source="Tables 4 and 13",
+        macs={224: 34.7e9, 384: 107.4e9, 512: 203.1e9},
+        top1={224: 84.5, 384: 85.8, 512: 86.0},
+    ),
+    "coatnet_4": Published(
+        _coatnet((2, 2, 12, 28, 2), (192, 192, 384, 768, 1536)),
+        parameters=275e6,
+        source="Tables 4 and 14",
+        macs={384: 189.5e9, 512: 360.9e9},
+    ),
+    "coatnet_5": Published(
+        _coatnet((2, 2, 12, 28, 2), (192, 256, 512, 1280, 2048), head_dim=64),
+        parameters=688e6,
+        source="Table 5",
+        macs={512: 812e9},
+    ),
+    "coatnet_6": Published(
+        _coatnet((2, 2, 4, 42, 2), (192, 192, 384, 1536, 3072), head_dim=128, split=(8, 768)),
+        parameters=1.47e9,
+        source="Table 5",
+        macs={512: 1521e9},
+    ),
+    "coatnet_7": Published(
+        _coatnet((2, 2, 4, 42, 2), (192, 256, 512, 2048, 3072), head_dim=128, split=(8, 1024)),
+        parameters=2.44e9,
+        source="Table 5",
+        macs={512: 2586e9},
+    ),
+}
+
+
+def _coat(widths: Four) -> CoaTVariant:
+    return CoaTVariant(widths=widths, depths=(2, 2, 2, 2), parallel_depth=6, mlp_ratios=(4, 4, 4, 4))
+
+
+def _coat_lite(widths: Four, depths: Four, mlp_ratios: Four) -> CoaTVariant:
+    return CoaTVariant(widths=widths, depths=depths, mlp_ratios=mlp_ratios)
+
+
+_README = "mlpc-ucsd/CoaT, README; multiply-adds counted by timm"
+
+COAT: dict[str, Published] = {
+    "coat_tiny": Published(
+        _coat((152, 152, 152, 152)),
+        parameters=5.5e6,
+        source=_README,
+        macs={224: 4.35e9},
+        top1={224: 78.3},
+        exact_parameters=5_498_844,
+    ),
+    "coat_mini": Published(
+        _coat((152, 216, 216, 216)),
+        parameters=10e6,
+        source=_README,
+        macs={224: 6.82e9},
+        top1={224: 81.0},
+        exact_parameters=10_337_308,
+    ),
+    "coat_small": Published(
+        _coat((152, 320, 320, 320)),
+        parameters=22e6,
+        source=_README,
+        macs={224: 12.61e9},
+        top1={224: 82.1},
+        exact_parameters=21_694_212,
+    ),
+    "coat_lite_tiny": Published(
+        _coat_lite((64, 128, 256, 320), (2, 2, 2, 2), (8, 8, 4, 4)),
+        parameters=5.7e6,
+        source=_README,
+        macs={224: 1.60e9},
+        top1={224: 77.5},
+        exact_parameters=5_722_856,
+    ),
+    "coat_lite_mini": Published(
+        _coat_lite((64, 128, 320, 512), (2, 2, 2, 2), (8, 8, 4, 4)),
+        parameters=11e6,
+        source=_README,
+        macs={224: 2.00e9},
+        top1={224: 79.1},
+        exact_parameters=11_012_584,
+    ),
+    "coat_lite_small": Published(
+        _coat_lite((64, 128, 320, 512), (3, 4, 6, 3), (8, 8, 4, 4)),
+        parameters=20e6,
+        source=_README,
+        macs={224: 3.96e9},
+        top1={224: 81.9},
+        exact_parameters=19_839_528,
+    ),
+    "coat_lite_medium": Published(
+        _coat_lite((128, 256, 320, 512), (3, 6, 10, 8), (4, 4, 4, 4)),
+        parameters=45e6,
+        source=_README,
+        macs={224: 9.81e9, 384: 28.73e9},
+        top1={224: 83.6, 384: 84.5},
+        exact_parameters=44_572_456,
+    ),
+}
+
+PUBLISHED: dict[str, Published] = {**COATNET, **COAT}

@@ -1,0 +1,103 @@
+"""The look of all figures: a variant's colour and marker, a paper's column widths, fonts and lines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+COLUMN = 3.3  # inches: one column of a two-column paper
+TEXT = 6.8  # inches: both columns
+
+
+Dashes = Literal["-"] | tuple[float, tuple[float, ...]]  # solid, or (offset, lengths on and off)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one variant is drawn, the same in every figure."""
+
+    colour: str
+    marker: str
+    dashes: Dashes = "-"
+
+
+# The colour-blind safe palette of Okabe and Ito (2008), from cold for convolution to warm for attention.
+_STUDY = {
+    "C-C-C-C": Look("#0072B2", "o"),
+    "C-C-C-T": Look("#56B4E9", "s"),
+    "C-C-T-T": Look("#009E73", "^"),
+    "C-T-T-T": Look("#E69F00", "D"),
+    "ViT_REL": Look("#D55E00", "v"),
+}
+# For every other label: further colours that stay apart from these, then the same again with other lines and markers.
+_COLOURS = ("#CC79A7", "#999933", "#8C8C8C", "#AA4499")
+_LINES: tuple[tuple[Dashes, tuple[str, ...]], ...] = (
+    ("-", ("P", "X", "h", "p")),
+    ((0, (4, 1.5)), ("<", ">", "8", "d")),
+    ((0, (1, 1)), ("*", "H", "1", "2")),
+)
+_OTHERS = tuple(
+    Look(colour, marker, dashes) for dashes, markers in _LINES for colour, marker in zip(_COLOURS, markers, strict=True)
+)
+
+# Set before drawing and before saving. Fonts: outlines in SVG, TrueType in PDF, so that every file carries its own.
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "#444444",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.2,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "study",  # the same figure is the same file
+    "pdf.fonttype": 42,
+}
+
+
+def study_order(labels: Iterable[str]) -> list[str]:
+    """Labels without repeats: the study's variants from convolution to attention, then all others by name."""
+    labels = set(labels)
+    return [label for label in _STUDY if label in labels] + sorted(labels - set(_STUDY))
+
+
+def looks(labels: Iterable[str]) -> dict[str, Look]:
+    """A look for every label, in `study_order`.
+
+    The study's variants have theirs. Another label's follows from a hash of its name, so that it is the same in every
+    experiment; only where two names of one figure fall on the same look does the later one move on to the next.
+    """
+    chosen: dict[str, Look] = {}
+    taken: set[int] = set()
+    for label in study_order(labels):
+        if label in _STUDY:
+            chosen[label] = _STUDY[label]
+            continue
+        slot = int(hashlib.sha256(label.encode()).hexdigest(), 16) % len(_OTHERS)
+        while slot in taken and len(taken) < len(_OTHERS):
+            slot = (slot + 1) % len(_OTHERS)
+        taken.add(slot)
+        chosen[label] = _OTHERS[slot]
+    return chosen

@@ -1,0 +1,213 @@
+"""The report's tables: cells as they are printed, to be shown as HTML (by the template), Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from study.analysis.curves import at_losses, loss_ranges
+from study.analysis.decisions import MAX_SEEDS
+from study.analysis.readouts import find_readout, measure, summary
+from study.analysis.verdicts import ClaimVerdict, Pair
+from study.report.claim_figures import in_order, relation_of
+from study.report.figures import round_losses
+from study.report.style import study_order
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are printed. The first `words` columns are words, the others numbers, aligned on the right."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    words: int = 1
+
+
+def number(value: float, unit: str, sign: str = "") -> str:
+    """A value as it is printed: accuracies in percent, others with the decimals of their unit. `sign` "+": signed."""
+    if math.isnan(value):
+        return "–"
+    match unit:
+        case "accuracy" | "points":
+            text = f"{100 * value:{sign}.2f}"
+        case "samples":
+            text = f"{value:{sign},.0f}"
+        case "nats":
+            text = f"{value:{sign}.4f}"
+        case "τ":
+            text = f"{value:{sign}.2f}"
+        case _:
+            text = f"{value:{sign}.4g}"
+    return text.replace("-", "−")
+
+
+def scale_of(unit: str) -> float:
+    """What a unit's values are multiplied with to be printed: 100 where they are fractions."""
+    return 100 if unit in ("accuracy", "points") else 1
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as papers print it."""
+    if p is None or math.isnan(p):
+        return "–"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def shown_unit(unit: str, difference: bool = False) -> str:
+    """The unit beside printed numbers: accuracies are printed in percent, their differences in points."""
+    if unit == "accuracy":
+        return "points" if difference else "%"
+    return unit
+
+
+def capitalised(text: str) -> str:
+    """A sentence's first letter made large, the rest left as it is."""
+    return text[:1].upper() + text[1:]
+
+
+# ---------------------------------------------------------------- what is tabulated
+
+
+def relations(verdict: ClaimVerdict, unit: str) -> Table:
+    """Every pair of a claim's variants: what is claimed, measured and shown. The claimed relations come first."""
+    rows = []
+    for pair in in_order(verdict):
+        interval = f"{number(pair.low, unit, '+')} to {number(pair.high, unit, '+')}"
+        rows.append(
+            (
+                relation_of(pair),
+                pair.verdict or "not claimed",
+                _shown_or_needed(pair),
+                number(pair.difference, unit, "+"),
+                interval,
+                p_value(pair.different_p),
+                p_value(pair.equivalent_p),
+                f"{pair.improvement.probability:.2f}",
+            )
+        )
+    header = ("relation", "verdict", "shown, or needed", "difference", "interval", "p (≠)", "p (≈)", "P(better)")
+    level = f"{100 * (1 - verdict.alpha):g}%"
+    notes = (
+        f"Differences in {shown_unit(unit, difference=True)}, positive if the first is better, with simultaneous "
+        f"{level} intervals of all pairs. p-values adjusted by Holm: of no difference, and of a difference beyond ±ε. "
+        "P(better): that a seed of the first beats one of the second.",
+        "Needed: seeds of each of the two variants, for a power of 0.8 at the measured difference.",
+    )
+    return Table("Relations, one by one", header, tuple(rows), notes, words=3)
+
+
+def _shown_or_needed(pair: Pair) -> str:
+    """What a pair shows, or how many seeds it would take to show something."""
+    if pair.verdict != "undecided":
+        return pair.shown or "–"
+    if pair.more_seeds is None:
+        return f"over {MAX_SEEDS} seeds"
+    return f"{pair.more_seeds} more seed{'s' if pair.more_seeds > 1 else ''}"
+
+
+def readout_summary(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> Table:
+    """One readout: mean, sd and every seed's value of each variant, the best first."""
+    readout, _ = find_readout(name)
+    wide = summary(curves, runs, name)
+    seeds = [column for column in wide.columns if column.startswith("seed ")]
+    status = runs.set_index(["variant", "seed"])["status"].to_dict()
+    rows = []
+    for row in wide.to_dict("records"):
+        cells = [row["variant"], str(row["n"]), number(row["mean"], readout.unit), number(row["sd"], readout.unit)]
+        for column in seeds:
+            how = status.get((row["variant"], int(column.removeprefix("seed "))), "")
+            without = {"diverged": "diverged", "ok": "not reached"}.get(how, "–")
+            cells.append(without if math.isnan(row[column]) else number(row[column], readout.unit))
+        rows.append(tuple(cells))
+    title = f"{capitalised(readout.title)}{name.removeprefix(readout.name)}, {shown_unit(readout.unit)}"
+    notes = (f"{capitalised(readout.description)}.", *measure(name, curves, runs).notes)
+    return Table(title, ("variant", "n", "mean", "sd", *seeds), tuple(rows), notes)
+
+
+def accuracy_by_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Table | None:
+    """Mean test accuracy of each variant at round train losses, from early to late in training; None without curves."""
+    alive = curves[curves["run"].isin(runs.loc[runs["status"] != "diverged", "run"])]
+    ranges = loss_ranges(alive)
+    if ranges["lowest"].isna().all():
+        return None
+    losses = round_losses(float(ranges["lowest"].min()), float(ranges["first"].max()), most=9)[::-1]
+    values = at_losses(alive, "test_accuracy", losses)
+    rows = []
+    for variant in study_order(ranges["variant"]):
+        means = values[ranges["variant"] == variant].to_numpy().mean(axis=0)  # NaN unless all seeds pass the loss
+        rows.append((variant, *(number(mean, "accuracy") for mean in means)))
+    note = "Mean over seeds, linear in log loss between evaluations; – where not all seeds of a variant pass that loss."
+    header = ("train loss", *(f"{loss:g}" for loss in losses))
+    return Table("Test accuracy at equal train loss, %", header, tuple(rows), (note,))
+
+
+def size_and_cost(runs: pd.DataFrame) -> Table:
+    """Equal size is not equal cost: what each variant needs, next to what it reaches."""
+    rows = []
+    for variant in study_order(runs["variant"]):
+        own = runs[runs["variant"] == variant]
+        whole = own[own["status"] != "diverged"]
+        accuracy, gmacs = whole["final_test_accuracy"].mean(), own["macs"].iloc[0] / 1e9
+        rows.append(
+            (
+                variant,
+                f"{own['parameters'].iloc[0]:,}",
+                f"{1000 * gmacs:,.1f}",
+                _fixed(whole["images_per_second"].mean(), 0),
+                _fixed(whole["seconds"].mean() / 60, 1),
+                number(accuracy, "accuracy"),
+                _fixed(100 * accuracy / gmacs, 0),
+            )
+        )
+    header = ("variant", "parameters", "M multiply-adds", "images/s", "minutes/run", "final accuracy, %", "% per GMAC")
+    note = (
+        "Means over runs that did not diverge. Multiply-adds of one image's forward pass; images per second and "
+        "minutes of training, evaluation excluded."
+    )
+    return Table("Size and cost", header, tuple(rows), (note,))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return "–" if math.isnan(value) else f"{value:,.{decimals}f}"
+
+
+# ---------------------------------------------------------------- how it is printed
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub table under its title, its notes below."""
+    rules = ["---" if column < table.words else "---:" for column in range(len(table.header))]
+    lines = [f"### {table.title}", "", _bar(table.header), _bar(rules), *map(_bar, table.rows), ""]
+    return "\n".join([*lines, *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
+
+
+def _bar(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", ">": "$>$", "<": "$<$", "≈": r"$\approx$", "≥": r"$\geq$",
+    "≫": r"$\gg$", "≳": r"$\gtrsim$", "≠": r"$\neq$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$",
+    "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "τ": r"$\tau$", "α": r"$\alpha$", "–": "--", "…": r"\dots{}",
+}  # fmt: skip
+
+
+def latex_escape(text: str) -> str:
+    """Text as LaTeX source, with the signs of the ranking notation in mathematics."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment with booktabs rules; title and notes are its caption."""
+    columns = "l" * table.words + "r" * (len(table.header) - table.words)
+    header, *rows = (" & ".join(map(latex_escape, row)) + r" \\" for row in (table.header, *table.rows))
+    caption = latex_escape(" ".join((f"{table.title}.", *table.notes)))
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", header, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""How fast a training step of each variant is on this machine, measured in processes like the ones that will run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from study.config import Run, Training, Variant
+from study.errors import StudyError
+from study.sweep.local import Slot
+from study.sweep.plan import Plan
+
+STEPS = 3
+START_SECONDS = 4.0  # of a process, with its imports and its data
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one training step and of evaluating one batch of the same size."""
+
+    step: float
+    evaluation: float
+
+
+def measure(
+    variants: Mapping[str, Variant], training: Training, classes: int, image_size: int, slots: Sequence[Slot]
+) -> dict[str, Speed]:
+    """Time a few steps of every variant on random images, one process in each slot at the same time, and average.
+
+    Raises StudyError if a variant cannot take a step here, with the end of what its process said.
+    """
+    order = {
+        "variants": {label: variant.model_dump(mode="json") for label, variant in variants.items()},
+        "training": training.model_dump(mode="json"),
+        "classes": classes,
+        "image_size": image_size,
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "study.sweep.measure", json.dumps({**order, "device": slot.device})],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **slot.environment},
+        )
+        for slot in slots
+    ]
+    found: list[dict[str, list[float]]] = []
+    for process in processes:
+        out, err = process.communicate()
+        if process.returncode:
+            raise StudyError(f"measuring the variants failed: {err.strip().splitlines()[-1] if err else 'no message'}")
+        found.append(json.loads(out.splitlines()[-1]))
+    return {label: Speed(*(sum(times[label][i] for times in found) / len(found) for i in (0, 1))) for label in variants}
+
+
+def estimate(runs: Sequence[Run], plan: Plan, speeds: Mapping[str, Speed], at_once: int) -> float:
+    """Seconds that `runs` will take: their steps, their evaluations, and starting their processes."""
+    recipe = plan.experiment.training
+    evaluations = math.ceil(plan.steps / (recipe.eval_every or recipe.steps_per_epoch(plan.train_images)))
+    batches = evaluations * (min(recipe.probe_size, plan.train_images) + plan.test_images) / recipe.batch_size
+    each = [
+        START_SECONDS + plan.steps * speeds[run.label].step + batches * speeds[run.label].evaluation for run in runs
+    ]
+    return max(sum(each) / at_once, max(each, default=0.0))
+
+
+def main(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """The measuring process: seconds of a step and of an evaluated batch, by label."""
+    import torch
+
+    from study.models import build, place
+    from study.training.evaluate import Normalisation, evaluate
+    from study.training.step import Stepper
+
+    if order["device"] == "cpu":
+        torch.set_num_threads(1)
+    device = torch.device(order["device"])
+    training = Training.model_validate_json(json.dumps(order["training"]))
+    generator = torch.Generator().manual_seed(0)
+    shape = (training.batch_size, 3, order["image_size"], order["image_size"])
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.randint(order["classes"], (training.batch_size,), generator=generator)
+    normalise = Normalisation.of(images, device)
+    images, labels = images.to(device), labels.to(device)
+    speeds = {}
+    for label, description in order["variants"].items():
+        variant: Variant = TypeAdapter(Variant).validate_json(json.dumps(description))
+        network = place(build(variant, order["classes"], order["image_size"]), device).train()
+        stepper = Stepper(network, training)
+        stepper.step(normalise(images), labels, training.lr).item()
+        started = time.perf_counter()
+        for _ in range(STEPS):
+            loss = stepper.step(normalise(images), labels, training.lr)
+        loss.item()  # waits for the device
+        stepped = time.perf_counter()
+        evaluate(network, images, labels, normalise, training.precision)
+        speeds[label] = ((stepped - started) / STEPS, time.perf_counter() - stepped)
+    return speeds
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

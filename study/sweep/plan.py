@@ -1,0 +1,116 @@
+"""From an experiment to its runs: load the file, resolve sizes and data, cross variants with seeds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.config import Data, Experiment, Run, Variant, override, parse_model, parse_variant
+from study.errors import StudyError
+
+
+def experiment_file(name: str = "generalization") -> Path:
+    """An experiment that ships with the project: beside the package in a checkout, inside it once installed."""
+    package = Path(__file__).parents[1]
+    for folder in (package.parent / "experiments", package / "experiments"):
+        if (path := folder / f"{name}.py").exists():
+            return path
+    raise StudyError(f"the experiment {name}.py did not come with this installation: name a file")
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The `experiment` that a Python file defines. Raises StudyError if there is none."""
+    if not path.is_file():
+        raise StudyError(f"there is no experiment file {path}")
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise StudyError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    experiment = getattr(module, "experiment", None)
+    if not isinstance(experiment, Experiment):
+        raise StudyError(f"{path} defines no `experiment = study.Experiment(...)`")
+    return experiment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment whose data are known and whose variants have their sizes."""
+
+    experiment: Experiment  # its data carry their fingerprint
+    variants: dict[str, Variant]
+    classes: int
+    train_images: int
+    test_images: int
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every variant with every seed; all variants of a seed before the next seed, so that comparisons fill up."""
+        recipe, data = self.experiment.training, self.experiment.data
+        return [
+            Run(variant=variant, data=data, training=recipe, seed=seed, label=label)
+            for seed in self.experiment.seeds
+            for label, variant in self.variants.items()
+        ]
+
+    @property
+    def steps(self) -> int:
+        """Updates in one run."""
+        recipe = self.experiment.training
+        return recipe.epochs * recipe.steps_per_epoch(self.train_images)
+
+
+def make_plan(experiment: Experiment, data_dir: Path | None = None) -> Plan:
+    """Load the data once (for their classes and fingerprint) and match every variant's size.
+
+    Raises StudyError for whatever does not fit: unknown variants, impossible budgets, sides that do not divide, data
+    that are missing, two labels for one network.
+    """
+    from study.data import load
+
+    data = load(experiment.data, data_dir)
+    experiment.training.steps_per_epoch(len(data.train_labels))
+    variants = resolve_variants(experiment, data.classes)
+    known = experiment.model_copy(update={"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint})})
+    return Plan(known, variants, data.classes, len(data.train_labels), len(data.test_labels))
+
+
+def label_of(name: str) -> str:
+    """A variant's name in tables: `cctt[relative_bias=none]` is `C-C-T-T[relative_bias=none]`."""
+    name, switches = parse_variant(name)
+    return name + (f"[{','.join(f'{key}={value}' for key, value in switches.items())}]" if switches else "")
+
+
+def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]:
+    """Each variant of the experiment under its label, sized for the data's side and number of classes."""
+    from study.models.catalog import resolve
+    from study.models.sizing import Budget, strides_of
+
+    side = experiment.data.image_size
+    strides = strides_of(experiment.geometry, side)
+    budget = Budget(experiment.budget, experiment.match, strides, classes, side, experiment.blocks)
+    variants = {label_of(name): resolve(name, budget) for name in experiment.variants}
+    if len(variants) < len(experiment.variants):
+        raise StudyError(f"variants are named twice in {', '.join(experiment.variants)}")
+    for label, variant in variants.items():
+        for other, network in variants.items():
+            if label < other and variant == network:
+                raise StudyError(f"variants {label} and {other} are the same network")
+    return variants
+
+
+def customise(
+    experiment: Experiment, dataset: str | None, image_size: int | None, settings: dict[str, str]
+) -> Experiment:
+    """The experiment with another data set, another side and any settings by their dotted names."""
+    data = experiment.data
+    if dataset is not None and dataset != data.name:
+        data = parse_model(Data, json.dumps({"name": dataset, "image_size": data.image_size}), "--dataset: ")
+    if image_size is not None:
+        data = parse_model(Data, data.model_copy(update={"image_size": image_size}).model_dump_json(), "--image-size: ")
+    return override(experiment.model_copy(update={"data": data}), settings)

@@ -1,0 +1,237 @@
+"""Training one run: `train(run, folder)`. Every variant of every experiment goes through this one function."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from study.config import Run, digest
+from study.data import load
+from study.data.batches import Batches
+from study.environment import environment
+from study.files import atomic, write_json
+from study.models import build, place
+from study.models.cost import NetworkCost, network_cost
+from study.training import checkpoint
+from study.training.checkpoint import Progress
+from study.training.evaluate import Normalisation, evaluate
+from study.training.optimizer import learning_rate
+from study.training.step import Stepper
+
+Row = dict[str, Any]
+
+
+@torch.random.fork_rng()
+def train(
+    run: Run,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    data_dir: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[Row], None] = lambda live: None,
+    on_row: Callable[[Row], None] = lambda row: None,
+    checkpoint_seconds: float = 60,
+) -> Row | None:
+    """Train `run` to its end in `folder` and return its result, or None if `should_stop` said so on the way.
+
+    Continues from the folder's checkpoint if there is one; on CPU, interrupted or not, the numbers are the same bit for
+    bit. Each evaluation appends a row to `metrics.jsonl`; `result.json` is written last, and only it means done. A loss
+    that is not finite ends the run as "diverged", which is a result too.
+
+    `on_row` is called after each new row of metrics is written, `on_progress` with a small dict about once a second. Raises StudyError for data that cannot be had or has changed, and for a checkpoint that cannot be read.
+    """
+    recipe, where = run.training, torch.device(device)
+
+    # Data: whole arrays, nothing random in the input. The order of epoch e depends on the run's seed and on e alone.
+    data = load(run.data, data_dir)
+    train_images, train_labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
+    test_images, test_labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
+    batches = Batches(train_images, train_labels, recipe.batch_size, run.seed, where)
+    normalise = Normalisation.of(train_images, where)
+    probe = probe_indices(len(train_labels), recipe.probe_size)
+
+    # Network: its initial weights have a generator of their own.
+    network = build(run.variant, data.classes, run.data.image_size, seed_of(run.seed, "weights"))
+    cost = network_cost(run.variant, data.classes, run.data.image_size, recipe.precision)
+    network = place(network, where).train()
+    stepper = Stepper(network, recipe)
+    torch.manual_seed(seed_of(run.seed, "noise"))  # of stochastic depth, for those who switch it on
+
+    # Durations, all in steps.
+    per_epoch = recipe.steps_per_epoch(len(train_labels))
+    steps = recipe.epochs * per_epoch
+    eval_every = recipe.eval_every or per_epoch
+
+    # Continue where the last attempt stopped.
+    progress = Progress()
+    losses = torch.zeros(eval_every, device=where)  # of the steps since the last evaluation; read only now and then
+    if (resumed := checkpoint.load(folder, run.id, network, stepper.optimizer)) is not None:
+        progress, earlier = resumed
+        losses[: len(earlier)] = earlier.to(where)
+    metrics = Metrics(folder / "metrics.jsonl", progress.metrics_bytes, on_row)
+    clock = Clock(progress.seconds, where)
+    saved = reported = time.monotonic()
+
+    while progress.step < steps:
+        images_BCHW, labels_B = batches.at(progress.step)
+        lr = learning_rate(recipe, progress.step, steps)
+        loss = stepper.step(normalise(images_BCHW), labels_B, lr)
+        losses[progress.step % eval_every] = loss
+        since = progress.step % eval_every + 1  # steps since the last evaluation
+        progress.step += 1
+
+        evaluates = since == eval_every or progress.step == steps
+        if evaluates or time.monotonic() - reported > 1:  # reading losses waits for the device, so not at every step
+            finite = torch.isfinite(losses[:since])
+            progress.seconds = clock.seconds()
+            if not finite.all():
+                diverged_at = progress.step - since + int((~finite).nonzero()[0]) + 1
+                return finish(run, folder, network, cost, progress, metrics, diverged_at)
+            on_progress(live(run, progress, steps, float(losses[since - 1]), since, metrics))
+            reported = time.monotonic()
+        if evaluates:
+            with clock.paused():
+                probe_loss, probe_accuracy = evaluate(
+                    network, train_images[probe], train_labels[probe], normalise, recipe.precision
+                )
+                test_loss, test_accuracy = evaluate(network, test_images, test_labels, normalise, recipe.precision)
+            if not math.isfinite(probe_loss + test_loss):
+                return finish(run, folder, network, cost, progress, metrics, progress.step)
+            metrics.append(
+                {
+                    "step": progress.step,
+                    "epoch": progress.step / per_epoch,
+                    "samples": progress.step * recipe.batch_size,
+                    "running_loss": float(losses[:since].double().mean()),
+                    "probe_loss": probe_loss,
+                    "probe_accuracy": probe_accuracy,
+                    "test_loss": test_loss,
+                    "test_accuracy": test_accuracy,
+                    "lr": lr,
+                    "seconds": progress.seconds,
+                    "images_per_second": since * recipe.batch_size / (progress.seconds - progress.evaluated_at),
+                }
+            )
+            progress.evaluated_at = progress.seconds
+            progress.metrics_bytes = metrics.bytes
+
+        stops = should_stop() and progress.step < steps
+        if stops or evaluates or time.monotonic() - saved > checkpoint_seconds:
+            progress.seconds = clock.seconds()
+            checkpoint.save(folder, run.id, progress, losses[: progress.step % eval_every], network, stepper.optimizer)
+            saved = time.monotonic()
+        if stops:
+            return None
+
+    return finish(run, folder, network, cost, progress, metrics)
+
+
+def finish(
+    run: Run,
+    folder: Path,
+    network: nn.Module,
+    cost: NetworkCost,
+    progress: Progress,
+    metrics: Metrics,
+    diverged_at: int | None = None,
+) -> Row:
+    """Write the weights, then `result.json`, which marks the run as done; drop the checkpoint."""
+    result: Row = {
+        "id": run.id,
+        "label": run.label,
+        "seed": run.seed,
+        "status": "ok" if diverged_at is None else "diverged",
+        "diverged_at_step": diverged_at,
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "activation_bytes": cost.activation_bytes,
+        "steps": progress.step,
+        "samples": progress.step * run.training.batch_size,
+        "seconds": progress.seconds,
+        "final": metrics.rows[-1] if metrics.rows else None,
+        "best_test_accuracy": max((row["test_accuracy"] for row in metrics.rows), default=None),
+        "run": run.model_dump(mode="json"),
+        "environment": environment(next(network.parameters()).device.type),
+    }
+    with atomic(folder / "weights.pt") as temporary:
+        torch.save(network.state_dict(), temporary)
+    write_json(folder / "result.json", result)
+    (folder / checkpoint.NAME).unlink(missing_ok=True)
+    return result
+
+
+def probe_indices(images: int, size: int) -> torch.Tensor:
+    """The probe: the same training images in every run of a data set, in ascending order."""
+    chosen = np.random.default_rng(0).permutation(images)[:size]
+    return torch.from_numpy(np.sort(chosen))
+
+
+def seed_of(seed: int, purpose: str) -> int:
+    """A seed for one purpose of a run, so that no two of its generators share a stream; seed 0 is like any other."""
+    return int(digest([seed, purpose]), 16)
+
+
+def live(run: Run, progress: Progress, steps: int, loss: float, since: int, metrics: Metrics) -> Row:
+    """What a person watching wants to know."""
+    speed = since * run.training.batch_size / max(1e-9, progress.seconds - progress.evaluated_at)
+    return {
+        "step": progress.step,
+        "steps": steps,
+        "loss": loss,
+        "test_accuracy": metrics.rows[-1]["test_accuracy"] if metrics.rows else None,
+        "images_per_second": speed,
+        "seconds_left": (steps - progress.step) * run.training.batch_size / speed,
+    }
+
+
+class Metrics:
+    """`metrics.jsonl`: one flushed row an evaluation; on resuming, rows after the checkpoint are cut off."""
+
+    def __init__(self, path: Path, keep_bytes: int, on_row: Callable[[Row], None]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = path.open("a+", encoding="utf-8")
+        self.file.truncate(keep_bytes)
+        self.file.seek(0)
+        self.rows: list[Row] = [json.loads(line) for line in self.file]
+        self.on_row = on_row
+
+    def append(self, row: Row) -> None:
+        self.file.write(json.dumps(row, allow_nan=False) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.rows.append(row)
+        self.on_row(row)
+
+    @property
+    def bytes(self) -> int:
+        return self.file.tell()
+
+
+class Clock:
+    """Seconds of training so far, over all attempts; evaluation pauses it."""
+
+    def __init__(self, before: float, device: torch.device):
+        self.device = device
+        self.started = time.monotonic() - before
+
+    def seconds(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic() - self.started
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        before = self.seconds()
+        yield
+        self.started = time.monotonic() - before

@@ -1,0 +1,193 @@
+"""Figures: what they show is what was measured, and the same tables give the same files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy import stats
+
+from study.analysis.curves import at_losses, matched_region
+from study.config import STUDY_VARIANTS
+from study.report.figures import FIGURES, mean_and_interval, plot_all, round_losses, save
+from study.report.style import looks, study_order
+from tests.synthetic import VARIANTS, diverge, results
+
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return results()
+
+
+def lines_of(figure: Figure, panel: int = 0) -> dict[str, mpl.lines.Line2D]:
+    """The mean line of each variant."""
+    return {str(line.get_label()): line for line in figure.axes[panel].lines if line.get_label() in VARIANTS}
+
+
+def test_bands_are_scipys_t_intervals_at_each_point() -> None:
+    values = np.random.default_rng(0).normal(size=(5, 7))
+    mean, low, high = mean_and_interval(values)
+    for point in range(7):
+        column = values[:, point]
+        expected = stats.ttest_1samp(column, 0).confidence_interval(0.95)
+        assert mean[point] == pytest.approx(column.mean())
+        assert (low[point], high[point]) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_single_seed_has_no_band() -> None:
+    curves, runs = results(seeds=(0,))
+    for kind in FIGURES.values():
+        for axes in kind.draw(curves, runs).axes:
+            assert not axes.collections
+    curves, runs = results(seeds=(0, 1))
+    assert len(FIGURES["test_accuracy"].draw(curves, runs).axes[0].collections) == len(VARIANTS)
+
+
+def test_lines_are_means_over_seeds(tables: Tables) -> None:
+    curves, runs = tables
+    accuracy = lines_of(FIGURES["test_accuracy"].draw(curves, runs))
+    loss = lines_of(FIGURES["train_loss"].draw(curves, runs))
+    gap = lines_of(FIGURES["gap_curve"].draw(curves, runs))
+    assert set(accuracy) == set(VARIANTS)
+    for variant in VARIANTS:
+        rows = curves[curves["variant"] == variant]
+        by_step = rows.groupby("step")
+        np.testing.assert_array_equal(accuracy[variant].get_xdata(), sorted(rows["step"].unique()))
+        np.testing.assert_allclose(accuracy[variant].get_ydata(), by_step["test_accuracy"].mean())
+        np.testing.assert_allclose(loss[variant].get_ydata(), by_step["probe_loss"].agg(stats.gmean))
+        gaps = by_step["probe_accuracy"].mean() - by_step["test_accuracy"].mean()
+        np.testing.assert_allclose(gap[variant].get_ydata(), gaps)
+        np.testing.assert_array_equal(gap[variant].get_xdata(), np.arange(1, 21))
+
+
+def test_accuracy_at_loss_goes_to_the_right_and_shades_the_matched_region(tables: Tables) -> None:
+    curves, runs = tables
+    axes = FIGURES["accuracy_at_loss"].draw(curves, runs).axes[0]
+    left, right = axes.get_xlim()
+    assert left > right
+    assert axes.get_xscale() == "log"
+    (shade,) = [patch for patch in axes.patches if patch.get_gid() == "matched-region"]
+    edges = shade.get_extents().transformed(axes.transData.inverted())
+    assert sorted((edges.x0, edges.x1)) == pytest.approx(sorted(matched_region(curves) or ()))
+
+
+def test_mean_accuracy_at_a_loss_covers_exactly_the_losses_all_seeds_pass(tables: Tables) -> None:
+    curves, runs = tables
+    for variant, line in lines_of(FIGURES["accuracy_at_loss"].draw(curves, runs)).items():
+        rows = curves[curves["variant"] == variant]
+        loss, accuracy = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        assert (loss[0], loss[-1]) == pytest.approx(matched_region(rows))
+        np.testing.assert_allclose(accuracy, at_losses(rows, "test_accuracy", loss).mean())
+
+
+def test_without_a_matched_region_nothing_is_shaded(tables: Tables) -> None:
+    curves, runs = tables
+    early = curves[(curves["variant"] != "ViT_REL") | (curves["epoch"] < 3)]
+    assert matched_region(early) is None
+    axes = FIGURES["accuracy_at_loss"].draw(early, runs).axes[0]
+    assert not axes.patches
+
+
+def test_a_diverged_run_is_shown_but_does_not_move_the_mean(tables: Tables) -> None:
+    curves, runs = diverge(*tables, run="C-C-T-T-1")
+    axes = FIGURES["test_accuracy"].draw(curves, runs).axes[0]
+    line = lines_of(axes.figure)["C-C-T-T"]
+    others = curves[(curves["variant"] == "C-C-T-T") & (curves["run"] != "C-C-T-T-1")]
+    np.testing.assert_allclose(line.get_ydata(), others.groupby("step")["test_accuracy"].mean())
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
+    last = curves[curves["run"] == "C-C-T-T-1"].iloc[-1]
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (last["step"], last["test_accuracy"])
+
+
+def test_a_variant_whose_runs_all_diverged_does_not_break_a_figure(tables: Tables) -> None:
+    curves, runs = tables
+    for seed in range(3):
+        curves, runs = diverge(curves, runs, f"ViT_REL-{seed}", after=seed)
+    for kind in FIGURES.values():
+        figure = kind.draw(curves, runs)
+        assert set(lines_of(figure)) == set(VARIANTS) - {"ViT_REL"}
+
+
+def test_a_variant_looks_the_same_in_every_figure_and_every_company(tables: Tables) -> None:
+    curves, runs = tables
+    for kind in FIGURES.values():
+        for subset in (list(VARIANTS), ["C-T-T-T", "ViT_REL"]):
+            for label, line in lines_of(kind.draw(curves[curves["variant"].isin(subset)], runs)).items():
+                alone = looks([label])[label]
+                assert (line.get_color(), line.get_marker()) == (alone.colour, alone.marker)
+
+
+def test_looks_differ_within_a_figure_and_are_stable_for_any_label() -> None:
+    labels = [
+        *STUDY_VARIANTS,
+        "coat_lite:1.5M",
+        "timm:resnet18",
+        "coatnet_0",
+        "C-C-T-T[head_dim=64]",
+        "T-C-C-T",
+        "x",
+        "y",
+    ]
+    chosen = looks(labels)
+    assert len(set(chosen.values())) == len(labels)
+    assert chosen == looks(reversed(labels))
+    assert looks([*STUDY_VARIANTS, "timm:resnet18"])["timm:resnet18"] == looks(["timm:resnet18"])["timm:resnet18"]
+
+
+def test_the_studys_variants_come_first_and_have_the_palette_of_okabe_and_ito() -> None:
+    assert set(study_order([*STUDY_VARIANTS, "A"])[:-1]) == set(STUDY_VARIANTS)
+    palette = {"#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00"}
+    assert {look.colour for look in looks(STUDY_VARIANTS).values()} == palette
+
+
+def test_the_order_is_from_convolution_to_attention_then_by_name() -> None:
+    assert study_order(["b", "ViT_REL", "a", "C-C-T-T"]) == ["C-C-T-T", "ViT_REL", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.9, 1.1), (1.7, 4.6), (0.1, 4.6), (0.003, 4.6), (1e-5, 5.0), (1e-12, 5.0), (2.24, 2.31), (2.0, 2.0)],
+)
+def test_loss_axes_have_a_few_round_labels(low: float, high: float) -> None:
+    ticks = round_losses(low, high)
+    assert len(ticks) <= 7
+    assert all(low <= tick <= high for tick in ticks)
+    assert len(ticks) >= (3 if high > low else 1)
+    assert all(len(f"{tick:g}") <= 6 for tick in ticks)
+
+
+def test_plot_all_writes_png_and_svg_that_are_the_same_every_time(tables: Tables, tmp_path: Path) -> None:
+    once = plot_all(*tables, tmp_path / "once", ["accuracy_at_loss", "gap_curve"])
+    again = plot_all(*tables, tmp_path / "again", ["accuracy_at_loss", "gap_curve"])
+    names = ["accuracy_at_loss.png", "accuracy_at_loss.svg", "gap_curve.png", "gap_curve.svg"]
+    assert [path.name for path in once] == names
+    assert sorted(path.name for path in (tmp_path / "once").iterdir()) == sorted(names)
+    for left, right in zip(once, again, strict=True):
+        assert left.read_bytes() == right.read_bytes()
+    svg = once[1].read_text()
+    assert not re.search(r"<dc:date>|<text", svg)  # no date, and letters as outlines: no font is needed to show it
+    with Image.open(once[0]) as image:
+        assert image.width == 660
+        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+
+
+def test_pdf_embeds_truetype_fonts(tables: Tables, tmp_path: Path) -> None:
+    path = save(FIGURES["gap_curve"].draw(*tables), tmp_path / "gap.pdf")
+    assert b"/FontFile2" in path.read_bytes()
+
+
+def test_drawing_changes_no_global_state(tables: Tables) -> None:
+    before = dict(mpl.rcParams)
+    for kind in FIGURES.values():
+        kind.draw(*tables)
+    assert dict(mpl.rcParams) == before
+    assert not Gcf.figs  # pyplot's list of open figures
