@@ -89,7 +89,7 @@ def hover(browser: Any, column: str, run: str, at: int) -> None:
     row = evaluation(run, at)
     svg = figure.find_element(By.TAG_NAME, "svg")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)
-    *_, width, height = map(float, svg.get_attribute("viewBox").split())
+    *_, width, height = map(float, (svg.get_dom_attribute("viewBox") or "").split())
     scale = svg.rect["width"] / width
     offsets = []
     for axis, size in ((panel["x"], width), (panel["y"], height)):

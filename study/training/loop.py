@@ -49,7 +49,8 @@ def train(
     bit. Each evaluation appends a row to `metrics.jsonl`; `result.json` is written last, and only it means done. A loss
     that is not finite ends the run as "diverged", which is a result too.
 
-    `on_row` is called after each new row of metrics is written, `on_progress` with a small dict about once a second. Raises StudyError for data that cannot be had or has changed, and for a checkpoint that cannot be read.
+    `on_row` is called after each new row of metrics is written, `on_progress` with a small dict about once a second.
+    Raises StudyError for data that cannot be had or has changed, and for a checkpoint that cannot be read.
     """
     recipe, where = run.training, torch.device(device)
 
