@@ -27,6 +27,7 @@ from study.errors import StudyError
 
 _LAZY = {
     "build": "study.models",
+    "load": "study.results",
     "load_data": "study.data",
     "train": "study.training.loop",
     "make_plan": "study.sweep.plan",

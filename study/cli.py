@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -16,9 +17,8 @@ from rich.table import Table
 from study.errors import StudyError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from study.config import Experiment
+    from study.sweep.store import Store
 
 app = typer.Typer(
     help="How should convolution and attention be stacked in a vision network? Sweeps, rankings, figures.",
@@ -31,8 +31,6 @@ wandb_app = typer.Typer(help="The Weights & Biases mirror.", no_args_is_help=Tru
 app.add_typer(data_app, name="data")
 app.add_typer(wandb_app, name="wandb")
 console = Console(width=None if sys.stdout.isatty() else 160)  # files and pipes have no width: tables stay whole
-
-INCOMPLETE, FAILURES = 3, 1  # exit codes: stopped before the end; some runs failed
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 DataDir = Annotated[
@@ -89,73 +87,47 @@ def sweep(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
     time_limit: Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")] = None,
+    until_decided: Annotated[bool, typer.Option(help="Add seeds in stated looks until the claim is decided.")] = False,
+    max_seeds: Annotated[int, typer.Option(min=2, help="The most seeds of --until-decided.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Train every variant with every seed, and rank them. The same command continues what was interrupted."""
     from study import parsing, tracking
-    from study.sweep.display import display, duration
-    from study.sweep.local import slots
-    from study.sweep.measure import estimate, measure
-    from study.sweep.plan import make_plan
-    from study.sweep.run import pending
-    from study.sweep.run import sweep as run_sweep
-    from study.sweep.store import Store
+    from study.session import Options, Session
+    from study.sweep.display import duration
 
     began = time.monotonic()
-    say = Console(stderr=True) if as_json else console
-    deadline = began + parsing.seconds(time_limit) if time_limit else None
     experiment = _experiment(
         file, dataset, variants, budget, match, geometry, image_size, batch_size, precision, settings,
         seeds=seeds, epochs=epochs, train_size=train_size,
     )  # fmt: skip
     tracking.check(wandb)
-    places = slots(device, jobs)
-    plan = make_plan(experiment, data_dir)
-    folder = out or Path("results") / f"{experiment.name}-{experiment.data.slug}"
-    store = None if dry_run and not (folder / "experiment.json").exists() else Store.create(folder, plan.experiment)
-    missing = pending(store, plan.runs, retry_failed) if store else plan.runs
-    done = len(plan.runs) - len(missing)
-    say.print(f"{experiment.name} on {experiment.data.name}: {len(plan.runs)} runs, {done} already ended, in {folder}")
+    options = Options(
+        out=out, jobs=jobs, device=device, data_dir=data_dir, wandb=wandb, dry_run=dry_run, fail_fast=fail_fast,
+        retry_failed=retry_failed, deadline=began + parsing.seconds(time_limit) if time_limit else None,
+        until_decided=until_decided, max_seeds=max_seeds, command=shlex.join(["study", *sys.argv[1:]]),
+    )  # fmt: skip
+    say = Console(stderr=True) if as_json else console
+    store, code = Session(experiment, options, say).run()
+    if store is not None and not dry_run:
+        _finish(store, say, as_json)
+        say.print(f"{duration(time.monotonic() - began)} in all")
+    raise typer.Exit(code)
 
-    if missing:
-        places = places[: len(missing)]
-        speeds = measure(plan.variants, experiment.training, plan.classes, experiment.data.image_size, places)
-        expected = estimate(missing, plan, speeds, len(places))
-        say.print(
-            f"{len(missing)} runs to go, {len(places)} at a time on {places[0].device}: about {duration(expected)}"
-        )
-    if dry_run or store is None:
-        return
-    with display(say, len(missing), len(places)) as shown:
-        outcome = run_sweep(
-            store, missing, places, shown,
-            data_dir=data_dir, wandb=wandb, fail_fast=fail_fast, deadline=deadline,
-        )  # fmt: skip
+
+def _finish(store: Store, say: Console, as_json: bool) -> None:
+    """Tables, figures and the ranking at the end of a sweep."""
+    from study import printing
+
     written = store.write_tables()
-    results = store.results()
-    if len(results):
+    runs, curves = store.results(), store.curves()
+    if len(runs):
         from study.report.figures import plot_all
 
-        curves = store.curves()
-        figures = plot_all(curves, results, store.folder / "figures")
-        _print_ranking(_readouts_of(store.experiment), results, curves, as_json)
+        figures = plot_all(curves, runs, store.folder / "figures")
+        printing.rankings(printing.readouts_of(store.experiment), curves, runs, console, as_json)
         say.print("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".png"), soft_wrap=True)
     say.print("tables:  " + ", ".join(map(str, written)), soft_wrap=True)
-    for run_id in outcome.failed:
-        failure = store.failure(run_id)
-        say.print(f"[red]failed:[/red] {store.path(run_id) / 'log.txt'}: {escape(failure['log'].strip()[-300:])}")
-    for run_id in outcome.killed:
-        say.print(f"[red]killed:[/red] {store.path(run_id)}; the same command continues it")
-    for run_id in outcome.elsewhere:
-        say.print(f"another sweep is running {store.path(run_id)}")
-    if outcome.stopped:
-        say.print(f"stopped by {outcome.stopped}; the same command continues")
-    say.print(f"{len(outcome.done)} runs ended in {duration(time.monotonic() - began)}")
-    failed = [run for run in plan.runs if store.state(run.id) == "failed"]
-    if failed or outcome.killed:
-        raise typer.Exit(FAILURES)
-    if outcome.stopped or outcome.elsewhere:
-        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -187,18 +159,33 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 @app.command()
 def rank(
-    folder: Folder,
-    readout: Annotated[
-        list[str] | None, typer.Option(help="Readouts to show; by default the claims' and the final.")
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A results folder.")] = None,
+    readout: Annotated[list[str] | None, typer.Option(help="Readouts to show, or what --claim is about.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Instead of DIR, any table with columns variant, seed, value.")
     ] = None,
+    claim: Annotated[str | None, typer.Option(help="A ranking to test instead of the experiment's own.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Margin of ≈ and ≥, in the values' unit.")] = None,
+    delta: Annotated[float | None, typer.Option(help="Margin of ≫.")] = None,
+    alpha: Annotated[float, typer.Option(help="Family-wise error rate.")] = 0.05,
+    smaller_is_better: Annotated[bool, typer.Option(help="Of --csv: smaller values are better.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Mean, standard deviation, n and every seed's value of the readouts, the best variant first."""
-    from study.sweep.store import Store, read_tables
+    """Mean, deviation, n and every seed's value of the readouts; then the claims, tested relation by relation."""
+    from study import printing
 
-    results, curves = read_tables(folder)
-    names = readout or (_readouts_of(Store(folder).experiment) if (folder / "experiment.json").exists() else [])
-    _print_ranking(names or ["final_test_accuracy"], results, curves, as_json)
+    if (folder is None) == (csv is None):
+        raise StudyError("name either a results folder or --csv FILE")
+    if csv is not None:
+        if claim is None or epsilon is None or delta is None:
+            raise StudyError("--csv needs --claim, --epsilon and --delta: margins are chosen before one looks")
+        stated = printing.stated_claim(claim, (readout or ["value"])[0], epsilon, delta, alpha)
+        printing.csv_claim(csv, stated, not smaller_is_better, console, as_json)
+        return
+    assert folder is not None
+    given = {"epsilon": epsilon, "delta": delta}
+    own = {key: value for key, value in given.items() if value is not None}
+    printing.folder_ranking(folder, readout or [], claim, own, alpha, console, as_json)
 
 
 @app.command()
@@ -218,6 +205,25 @@ def plot(
         raise StudyError(f"{folder} has no finished run to plot")
     for path in plot_all(curves, results, folder / "figures", groups[which]):
         console.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders, all on one page.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; by default report.html in the first folder.")
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Write the tables as LaTeX too.")] = False,
+) -> None:
+    """One self-contained report.html with the answer, the figures and every number, and report.md beside it."""
+    from study.report.page import write_latex, write_markdown, write_report
+
+    path = out or folders[0] / "report.html"
+    written = [write_report(folders, path), write_markdown(folders, path.with_suffix(".md"))]
+    if latex:
+        written.append(write_latex(folders, path.with_suffix(".tex")))
+    for file in written:
+        console.print(str(file), soft_wrap=True)
 
 
 @app.command()
@@ -342,37 +348,6 @@ def _experiment(
     given = {key: str(value) for key, value in chosen.items() if value is not None}
     given |= parsing.assignments(settings or [])
     return customise(load_experiment(file or experiment_file()), dataset, image_size, given)
-
-
-def _readouts_of(experiment: Experiment) -> list[str]:
-    """The claims' readouts, then the final accuracy."""
-    return list(dict.fromkeys([*(claim.readout for claim in experiment.claims), "final_test_accuracy"]))
-
-
-def _print_ranking(names: list[str], results: pd.DataFrame, curves: pd.DataFrame, as_json: bool) -> None:
-    from study.analysis.readouts import find_readout, measure, summary
-
-    tables = {name: summary(curves, results, name) for name in names}
-    notes = {name: measure(name, curves, results).notes for name in names}
-    if as_json:
-        rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-        _print_json({name: {"ranking": rows[name], "notes": notes[name]} for name in names})
-        return
-    for name, ranking in tables.items():
-        table = Table(title=find_readout(name)[0].title, title_justify="left")
-        for column in ranking.columns:
-            table.add_column(column, justify="left" if column == "variant" else "right")
-        for row in ranking.itertuples(index=False):
-            table.add_row(*(_cell(value) for value in row))
-        console.print(table)
-        for note in notes[name]:
-            console.print(note, soft_wrap=True, highlight=False)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if value != value else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    return escape(str(value))
 
 
 def _print_json(value: Any) -> None:

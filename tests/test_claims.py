@@ -471,9 +471,10 @@ def test_the_committed_simulation_covers_all_designs_and_keeps_the_rates():
     assert set(zip(frame["design"], frame["truth"], strict=True)) == expected
     assert (frame["repetitions"] >= 2000).all()
     shipped = frame[~frame["design"].str.contains("pooled|usual")]
-    bound = at_most(0.05, int(frame["repetitions"].min()))
-    assert (shipped[ERRORS] <= bound).all(axis=None)
-    assert (1 - shipped["coverage"] <= bound).all()
+    for row in shipped.to_dict("records"):
+        bound = at_most(0.05, row["repetitions"])
+        assert max(row[error] for error in ERRORS) <= bound
+        assert 1 - row["coverage"] <= bound
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The results folder: what is done, running, failed or missing, and the tidy tables read from it.
 
     results/<experiment>-<dataset>/
-        experiment.json  claims.json  runs.csv  curves.csv  figures/
+        experiment.json  claims.json  commands.txt  environments.json  runs.csv  curves.csv  figures/
         runs/<run id>/   run.json  metrics.jsonl  result.json  weights.pt  checkpoint.pt  failed.json  log.txt  lock
 
 A run is done if and only if its `result.json` exists. It is running if and only if somebody holds its `lock`, which the
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from study.config import Experiment, Run, parse_model
 from study.errors import StudyError
-from study.files import atomic, write_json
+from study.files import atomic, write_json, write_text
 
 STATES = ("done", "diverged", "running", "failed", "interrupted", "missing")
 
@@ -163,13 +163,26 @@ class Store:
         return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
     def write_tables(self) -> list[Path]:
-        """Remake `runs.csv` and `curves.csv` from the runs' own files."""
+        """Remake `runs.csv`, `curves.csv` and `environments.json` (where it was made) from the runs' own files."""
+        environments: list[Any] = []
+        for run in self.runs():
+            if (self.path(run.id) / "result.json").exists():
+                made = self.result(run.id)["environment"]
+                environments += [made] if made not in environments else []
+        write_json(self.folder / "environments.json", environments)
         paths = []
         for name, table in (("runs", self.results()), ("curves", self.curves())):
             with atomic(self.folder / f"{name}.csv") as temporary:
                 table.to_csv(temporary, index=False)
             paths.append(self.folder / f"{name}.csv")
         return paths
+
+    def record_command(self, command: str) -> None:
+        """Add a line to `commands.txt`, unless it is there."""
+        path = self.folder / "commands.txt"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if command not in lines:
+            write_text(path, "\n".join([*lines, command]) + "\n")
 
     # ------------------------------------------------------------ claims
 

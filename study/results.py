@@ -1,0 +1,103 @@
+"""Results as an object, for notebooks: `study.load("results/...")`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from study.analysis.claims import ClaimVerdict, test_claim
+from study.analysis.readouts import Measurement, find_readout, measure, measure_claim, readout_table, summary
+from study.config import Claim, Experiment
+from study.errors import StudyError
+from study.report.claim_figures import forest_plot, rank_heat_map
+from study.report.figures import FIGURES
+from study.sweep.store import Store, read_tables
+
+
+class Results:
+    """One results folder: tidy frames, readouts, tested claims, figures.
+
+    >>> results = load(example)
+    >>> results.runs[["variant", "seed", "final_test_accuracy"]].shape
+    (15, 3)
+    >>> results.summary("final_test_accuracy").columns.tolist()[:4]
+    ['variant', 'n', 'mean', 'sd']
+    >>> verdict = results.test("C-C-T-T > ViT_REL", readout="final_test_accuracy", epsilon=0.01, delta=0.03)
+    >>> verdict.verdict in ("reproduced", "consistent", "contradicted", "undecided")
+    True
+    >>> results.figure("accuracy_at_loss").get_size_inches().shape
+    (2,)
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.experiment: Experiment = Store(folder).experiment
+
+    @cached_property
+    def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return read_tables(self.folder)
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row a finished run."""
+        return self._tables[0]
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row an evaluation of a finished run."""
+        return self._tables[1]
+
+    def readout(self, name: str) -> pd.DataFrame:
+        """Columns variant, seed, value; one row a run. Raises StudyError for an unknown readout."""
+        return readout_table(name, self.curves, self.runs)
+
+    def measure(self, name: str) -> Measurement:
+        """A readout with what must be said of it: the matched region, what was not reached."""
+        return measure(name, self.curves, self.runs)
+
+    def summary(self, name: str) -> pd.DataFrame:
+        """Columns variant, n, mean, sd, then every seed's value; the best variant first."""
+        return summary(self.curves, self.runs, name)
+
+    def test(
+        self,
+        claim: Claim | str,
+        readout: str = "accuracy_at_matched_loss",
+        epsilon: float = 0.01,
+        delta: float = 0.03,
+        alpha: float = 0.05,
+    ) -> ClaimVerdict:
+        """Test a claim, or a ranking in the paper's notation with the readout and margins given here.
+
+        A ranking that is thought of after the runs is an exploration: the claims that were fixed before stand in
+        `experiment.claims`.
+        """
+        if isinstance(claim, str):
+            claim = Claim(ranking=claim, readout=readout, epsilon=epsilon, delta=delta, alpha=alpha)
+        table, _ = measure_claim(claim, self.curves, self.runs)
+        return test_claim(table, claim, find_readout(claim.readout)[0].larger_is_better)
+
+    def figure(self, name: str) -> Figure:
+        """A figure of the curves: one of `study.report.figures.FIGURES`. Raises StudyError for another name."""
+        if name not in FIGURES:
+            raise StudyError(f"there is no figure {name!r}: the figures are {', '.join(FIGURES)}")
+        return FIGURES[name].draw(self.curves, self.runs)
+
+    def forest(self, verdict: ClaimVerdict) -> Figure:
+        """All pairwise differences with their simultaneous intervals and the claim's margins."""
+        return forest_plot(verdict, find_readout(verdict.claim.readout)[0].unit)
+
+    def ranks(self, verdict: ClaimVerdict) -> Figure:
+        """How probable each rank is for each variant, by the parametric bootstrap."""
+        return rank_heat_map(verdict)
+
+
+def load(folder: str | Path) -> Results:
+    """The results in a folder that `study sweep` made, or in a committed one without its runs.
+
+    Raises StudyError if the folder holds no results.
+    """
+    return Results(Path(folder))
