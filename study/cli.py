@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from study.config import sentence
 from study.errors import StudyError
 
 if TYPE_CHECKING:
@@ -58,8 +60,9 @@ def main() -> None:
     """Run the command line. What the user can mend is one sentence and exit code 2."""
     try:
         app()
-    except StudyError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+    except (StudyError, ValidationError) as error:  # the latter: a noun of config.py refuses what it was given
+        said = str(error) if isinstance(error, StudyError) else sentence(error)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(said)}", soft_wrap=True, highlight=False)
         sys.exit(2)
 
 
@@ -276,6 +279,37 @@ def models(
         f"Memory: activations kept for the backward pass of {training.batch_size} images in {training.precision}. "
         "Images/s: training steps measured on this machine, one process.",
         soft_wrap=True,
+    )
+
+
+@app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; the minimum and median are given.")] = 7,
+    variants: Annotated[str | None, typer.Option(help="Layouts to compare with timm's; by default all five.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Speed as ratios: our networks against timm's, the harness against a bare loop. Needs the extra timm."""
+    from study import parsing
+    from study.bench import run_bench
+    from study.config import STUDY_VARIANTS, canonical_layout
+
+    layouts = tuple(canonical_layout(name) for name in parsing.names(variants)) if variants else STUDY_VARIANTS
+    if unknown := [name for name in layouts if name not in STUDY_VARIANTS]:
+        raise StudyError(f"the benchmark knows {', '.join(STUDY_VARIANTS)}, not {', '.join(unknown)}")
+    found = run_bench(rounds, layouts)
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("ours / other", "minimum", "median", "our images/s")
+    for row in found["ratios"]:
+        table.add_row(row["name"], f"{row['minimum']:.2f}", f"{row['median']:.2f}", f"{row['speed']:,.0f}")
+    console.print(table)
+    machine = found["environment"]
+    console.print(
+        f"{rounds} rounds, one thread, {machine['processor']}, torch {machine['torch']}; "
+        f"fractals: {found['fractals_per_second']:,.0f} images/s",
+        soft_wrap=True,
+        highlight=False,
     )
 
 

@@ -190,6 +190,7 @@ class Training(Frozen):
     compile: bool = Field(default=False, description="torch.compile the network")
     eval_every: int | None = Field(default=None, ge=1, description="steps between evaluations; None: every epoch")
     probe_size: int = Field(default=2000, ge=1, description="training images measured in eval mode")
+    freeze: bool = Field(default=False, description="train the classifier alone; all else stays as it is (probing)")
 
     def steps_per_epoch(self, train_images: int) -> int:
         """Whole batches in one pass over `train_images` images."""
@@ -200,8 +201,17 @@ class Training(Frozen):
         return train_images // self.batch_size
 
 
+class Start(Frozen):
+    """Trained weights that a run begins from, all but the classifier (study/training/start.py)."""
+
+    run: str = Field(default="", description="id of the run that trained them; empty for a file from elsewhere")
+    weights: str = Field(description="fingerprint of the named tensors")
+    image_size: int = Field(ge=1, description="side they were trained at, from which position tables are resized")
+    path: str = Field(description="the file they lie in; not part of the identity")
+
+
 class Run(Frozen):
-    """One variant, one data set, one recipe, one seed."""
+    """One variant, one data set, one recipe, one seed; the weights that it starts from, if they are trained ones."""
 
     variant: Variant
     data: Data
@@ -209,11 +219,23 @@ class Run(Frozen):
     seed: int = Field(ge=0)
     format: int = FORMAT
     label: str = Field(default="", description="the variant's name in tables; not part of the identity")
+    start: Start | None = None
 
     @property
     def id(self) -> str:
-        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label."""
-        return digest(self.model_dump(mode="json", exclude={"label"}))
+        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label and `start.path`."""
+        return digest(_without_later(self.model_dump(mode="json", exclude={"label": True, "start": {"path"}})))
+
+
+# Settings that came after the first runs were made: while they have these values, they are left out of a run's id.
+LATER_DEFAULTS = {"start": None, "freeze": False}
+
+
+def _without_later(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    later = {key for key, default in LATER_DEFAULTS.items() if key in value and value[key] == default}
+    return {key: _without_later(part) for key, part in value.items() if key not in later}
 
 
 def digest(value: Any) -> str:
@@ -236,6 +258,14 @@ class Claim(Frozen):
     source: str = Field(default="", description="where the ranking is published")
 
 
+class Pretraining(Frozen):
+    """What the weights were trained on that a transfer experiment starts from."""
+
+    name: str = Field(description="the pretraining experiment, or the file of weights")
+    data: Data | None = Field(default=None, description="None for a file from elsewhere")
+    training: Training | None = None
+
+
 class Experiment(Frozen):
     """Variants x seeds under one recipe on one data set, and the claims they test."""
 
@@ -251,6 +281,7 @@ class Experiment(Frozen):
     )
     blocks: Blocks = Blocks()
     claims: tuple[Claim, ...] = ()
+    pretraining: Pretraining | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,0 +1,196 @@
+"""The benchmark: ratios of speeds, both sides interleaved in one process with one thread and one allocator setting.
+
+- Networks: ours, trained as the harness trains, against timm's of the same layout, widths, depths and strides, trained
+  the plain way (fp32, contiguous memory, default AdamW).
+- Harness: `train` with its checkpoints, logging and progress, evaluation excluded, against a bare loop around the same
+  network.
+
+A ratio above 1 means that ours is faster. Times depend on the machine, ratios much less; minimum and median over the
+rounds are given, because another program can only slow a round down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config import STUDY_VARIANTS, CoAtNetVariant, Data, Fractals, Run, Training, Variant, ViTRelVariant
+from study.errors import StudyError
+from study.sweep.local import ALLOCATOR, ONE_THREAD
+
+BATCH, SIDE, CLASSES = 128, 32, 100
+DEPTHS, WIDTHS, STRIDES = (2, 2, 2, 2, 2), (32, 48, 96, 192, 256), (1, 1, 2, 2, 2)  # timm needs heads that fit
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast the first side is as the second, over rounds; `speed` is the first's, in images/s."""
+
+    name: str
+    minimum: float
+    median: float
+    speed: float
+    rounds: int
+
+
+def bench_variant(name: str) -> Variant:
+    """The network of a layout in the benchmark: the same widths for all, so that timm can build it too."""
+    if name == "ViT_REL":
+        return ViTRelVariant(patch=4, depth=6, width=192)
+    return CoAtNetVariant(layout=name, depths=DEPTHS, widths=WIDTHS, strides=STRIDES)
+
+
+def networks(name: str, rounds: int) -> list[Ratio]:
+    """Ours in fp32 and in bf16 against timm's plain training of the same network."""
+    import torch
+    from torch.nn import functional as F
+
+    from study.models import build, place
+    from study.models.timm_networks import timm_coatnet, timm_vit_rel
+    from study.training.step import Stepper
+
+    variant = bench_variant(name)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(BATCH, 3, SIDE, SIDE, generator=generator)
+    labels = torch.randint(CLASSES, (BATCH,), generator=generator)
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    steppers = {
+        precision: Stepper(
+            place(build(variant, CLASSES, SIDE), torch.device("cpu")).train(), Training(precision=precision)
+        )
+        for precision in ("fp32", "bf16")
+    }
+    make = timm_vit_rel if isinstance(variant, ViTRelVariant) else timm_coatnet
+    other = make(variant, CLASSES, SIDE).train()
+    optimizer = torch.optim.AdamW(other.parameters(), lr=1e-3)
+
+    def plain() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(other(images), labels).backward()
+        optimizer.step()
+
+    sides: dict[str, Callable[[], object]] = {"timm": plain}
+    sides |= {p: lambda stepper=s: stepper.step(channels_last, labels, 1e-3) for p, s in steppers.items()}
+    times = interleaved(sides, rounds)
+    return [ratio(f"{name} {p} / timm plain fp32", times[p], times["timm"], BATCH) for p in steppers]
+
+
+def harness(rounds: int, steps: int = 24) -> Ratio:
+    """`train`, evaluation excluded, against a bare loop around the same network on the same images, C-C-T-T in fp32."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    from study.data import load
+    from study.data.batches import Batches
+    from study.models import build, place
+    from study.training.evaluate import Normalisation
+    from study.training.loop import train
+    from study.training.optimizer import make_optimizer
+
+    data = Data(fractals=Fractals(train_images=BATCH * steps // 2, test_images=BATCH))
+    recipe = Training(epochs=2, batch_size=BATCH, probe_size=BATCH)
+    run = Run(variant=bench_variant("C-C-T-T"), data=data, training=recipe, seed=0)
+    arrays = load(data)
+    images = torch.from_numpy(arrays.train_images)
+    normalise = Normalisation.of(images, torch.device("cpu"))
+    seconds: dict[str, list[float]] = {"harness": [], "bare": []}
+    for _ in range(rounds):
+        network = place(build(run.variant, arrays.classes, SIDE), torch.device("cpu")).train()
+        optimizer = make_optimizer(network, recipe)
+        batches = Batches(images, arrays.train_labels, BATCH, 0)
+        started = time.perf_counter()
+        for step in range(steps):
+            images_BCHW, labels_B = batches.at(step)
+            loss = F.cross_entropy(network(normalise(images_BCHW)), labels_B)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            optimizer.step()
+        seconds["bare"].append((time.perf_counter() - started) / steps)
+        with tempfile.TemporaryDirectory() as folder:
+            result = train(run, Path(folder), on_progress=lambda live: json.dumps(live))
+        assert result is not None
+        seconds["harness"].append(result["seconds"] / result["steps"])
+    return ratio("harness / bare loop", seconds["harness"], seconds["bare"], BATCH)
+
+
+def fractals(rounds: int, count: int = 2000) -> float:
+    """Fractal images a second on this core at 32 pixels, the best of the rounds."""
+    import torch
+
+    from study.data.fractals import batch
+
+    settings = Fractals()
+    batch(torch.arange(8), settings, "train", SIDE)  # chooses the codes, once
+    times = []
+    for i in range(rounds):
+        started = time.perf_counter()
+        batch(torch.arange(i * count, (i + 1) * count), settings, "train", SIDE)
+        times.append(time.perf_counter() - started)
+    return count / min(times)
+
+
+def interleaved(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side in each round, after one call each to warm up."""
+    for call in sides.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, call in sides.items():
+            started = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - started)
+    return times
+
+
+def ratio(name: str, ours: list[float], theirs: list[float], images: int) -> Ratio:
+    """Round by round, then minimum and median."""
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return Ratio(name, min(ratios), statistics.median(ratios), images / min(ours), len(ratios))
+
+
+def run_bench(rounds: int, layouts: tuple[str, ...] = STUDY_VARIANTS) -> dict[str, Any]:
+    """The whole benchmark in a process of its own, with the workers' thread and allocator settings for both sides.
+
+    Raises StudyError, with the last line of what the process said, if it fails.
+    """
+    order = json.dumps({"rounds": rounds, "layouts": layouts})
+    environment = {**os.environ, **ONE_THREAD, **ALLOCATOR}
+    done = subprocess.run(
+        [sys.executable, "-m", "study.bench", order], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"
+        raise StudyError(f"the benchmark failed: {last}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main(order: dict[str, Any]) -> dict[str, Any]:
+    """The benchmark's process."""
+    import torch
+
+    from study.environment import environment
+
+    torch.set_num_threads(1)
+    ratios = [ratio for name in order["layouts"] for ratio in networks(name, order["rounds"])]
+    ratios.append(harness(order["rounds"]))
+    return {
+        "ratios": [asdict(ratio) for ratio in ratios],
+        "fractals_per_second": fractals(order["rounds"]),
+        "environment": environment(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))
