@@ -2,12 +2,13 @@
 
 Claim     C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL (CoAtNet, arXiv 2106.04803, section 2.2 and Fig. 1a)
 Paper     ImageNet-1K, 300 epochs, no augmentation, no regularization; sizes and learning rates not stated
-Here      any data set, by default the embedded fractals: 20 classes, 4,000 training images, 32 pixels
+Here      any data set, by default the embedded fractals: 10 classes, 3,000 training images, 32 pixels; small
+          enough for two cores, so that a first run ends within minutes: it shows the machinery, it settles nothing
 Command   study sweep
           study sweep --dataset cifar100
 """
 
-from study import STUDY_VARIANTS, Claim, Experiment, Training
+from study import STUDY_VARIANTS, Claim, Data, Experiment, Fractals, Training
 
 experiment = Experiment(
     name="generalization",
@@ -15,7 +16,8 @@ experiment = Experiment(
     seeds=(0, 1, 2),
     budget=300_000,
     geometry="cheap",
-    training=Training(epochs=20, batch_size=128, lr=1e-3),
+    data=Data(fractals=Fractals(classes=10, train_images=3000, test_images=1000, jitter=0.03)),
+    training=Training(epochs=12, batch_size=64, lr=1e-3, probe_size=1000),
     claims=(
         Claim(
             ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL",

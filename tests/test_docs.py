@@ -1,0 +1,64 @@
+"""What the documentation shows is run: the examples in docstrings, and the README's commands and Python."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import study
+from study.cli import app
+from tests.synthetic import results, results_folder
+
+ROOT = Path(__file__).parents[1]
+MODULES = [module.name for module in pkgutil.walk_packages(study.__path__, "study.")]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with made-up curves of five variants and three seeds."""
+    return results_folder(tmp_path_factory.mktemp("example") / "results", results())
+
+
+def test_examples_in_docstrings_hold(example: Path) -> None:
+    attempted = 0
+    for name in MODULES:
+        outcome = doctest.testmod(importlib.import_module(name), extraglobs={"example": example})
+        assert not outcome.failed, name
+        attempted += outcome.attempted
+    assert attempted >= 15
+
+
+def test_every_command_in_the_readme_exists_with_its_options() -> None:
+    verbs = get_command(app).commands  # type: ignore[attr-defined]
+    commands = re.findall(r"^study (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) >= 8
+    for command in commands:
+        verb, *words = shlex.split(command)
+        known = verbs[verb]
+        if verb in ("data", "wandb"):
+            known, words = known.commands[words[0]], words[1:]
+        options = {option for parameter in known.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options, command
+
+
+def test_the_readmes_python_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(block.replace("results/generalization-cifar100", str(example)), {})
+    assert (tmp_path / "figure.pdf").exists()
+
+
+def test_ci_runs_the_readmes_own_test_command() -> None:
+    commands = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert [("pytest" in command, "study sweep" in command) for command in commands] == [(False, True), (True, False)]
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
