@@ -179,3 +179,15 @@ def test_one_update_is_torchs_adamw_on_the_clipped_gradient() -> None:
     assert float(loss) == pytest.approx(expected.item(), rel=1e-6)
     for found, wanted in zip(network.parameters(), oracle.parameters(), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_trains_close_to_the_cpu_and_resumes(tmp_path: Path, precision: str) -> None:
+    run = tiny_run(recipe=RECIPE.model_copy(update={"precision": precision}))
+    train(run, tmp_path / "cpu")
+    assert train(run, tmp_path / "gpu", device="cuda", should_stop=interrupt_after(6)) is None
+    train(run, tmp_path / "gpu", device="cuda")
+    cpu, gpu = rows(tmp_path / "cpu")[-1], rows(tmp_path / "gpu")[-1]
+    assert gpu["probe_loss"] == pytest.approx(cpu["probe_loss"], rel=0.05)
