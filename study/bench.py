@@ -11,6 +11,7 @@ rounds are given, because another program can only slow a round down.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,8 @@ def networks(name: str, rounds: int) -> list[Ratio]:
         optimizer.step()
 
     sides: dict[str, Callable[[], object]] = {"timm": plain}
-    sides |= {p: lambda stepper=s: stepper.step(channels_last, labels, 1e-3) for p, s in steppers.items()}
+    for precision, stepper in steppers.items():
+        sides[precision] = partial(stepper.step, channels_last, labels, 1e-3)
     times = interleaved(sides, rounds)
     return [ratio(f"{name} {p} / timm plain fp32", times[p], times["timm"], BATCH) for p in steppers]
 
@@ -118,7 +121,7 @@ def harness(rounds: int, steps: int = 24) -> Ratio:
             optimizer.step()
         seconds["bare"].append((time.perf_counter() - started) / steps)
         with tempfile.TemporaryDirectory() as folder:
-            result = train(run, Path(folder), on_progress=lambda live: json.dumps(live))
+            result = train(run, Path(folder), on_progress=partial(print, file=io.StringIO()))
         assert result is not None
         seconds["harness"].append(result["seconds"] / result["steps"])
     return ratio("harness / bare loop", seconds["harness"], seconds["bare"], BATCH)

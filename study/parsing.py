@@ -34,6 +34,18 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas.
+
+    >>> numbers("3e-4, 1e-3")
+    (0.0003, 0.001)
+    """
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise StudyError(f"{text!r} is not a list of numbers such as 3e-4,1e-3") from None
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names separated by commas; commas within brackets belong to the name.
 

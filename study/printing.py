@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ def folder_ranking(
     folder: Path, readouts: list[str], ranking: str | None, margins: dict[str, float], alpha: float,
     console: Console, as_json: bool,
 ) -> None:  # fmt: skip
-    """Readouts of a results folder and its claims, or one claim stated now, which is then called an exploration."""
-    runs, curves = read_tables(folder)
+    """Readouts of a results folder and its claims, or one claim stated now, which is then called an exploration.
+
+    Where learning rates are tuned, all of it at these and again at the rate that all variants share.
+    """
     experiment = Store(folder).experiment
-    if not len(runs):
+    if not len(read_tables(folder)[0]):
         raise StudyError(f"{folder} has no finished run to rank")
     claims = experiment.claims
     if ranking is not None:
@@ -53,20 +56,42 @@ def folder_ranking(
     elif margins:
         raise StudyError("--epsilon and --delta go with --claim: the experiment's own claims keep their margins")
     names = readouts or readouts_of(experiment)
+    if as_json:
+        found = _ranking_json(*read_tables(folder), names, claims)
+        if experiment.rates:
+            shared = _ranking_json(*read_tables(folder, shared_rate=True), names, claims)
+            found |= {"rates": experiment.rates, "shared_rate": experiment.training.lr, "at_shared_rate": shared}
+        print(json.dumps(found, indent=2))
+        return
+    views = {"": False}
+    if experiment.rates:
+        views = {"At tuned learning rates": False, f"At the learning rate {experiment.training.lr:g} for all": True}
+    for title, shared_rate in views.items():
+        runs, curves = read_tables(folder, shared_rate)
+        if title:
+            console.print(f"\n[bold]{title}[/bold]", highlight=False)
+        rankings(names, curves, runs, console)
+        for verdict in _verdicts(claims, curves, runs):
+            print_verdict(verdict, find_readout(verdict.claim.readout)[0].unit, console)
+    if ranking is not None:
+        console.print("This ranking was stated after the runs: an exploration, not a test of a claim made before.")
+
+
+def _verdicts(claims: Sequence[Claim], curves: pd.DataFrame, runs: pd.DataFrame) -> list[ClaimVerdict]:
+    """The claims all of whose variants have runs, tested."""
     verdicts = []
     for claim in claims:
         table, _ = measure_claim(claim, curves, runs)
         if set(table["variant"]) >= set(parse_ranking(claim.ranking).variants):
             verdicts.append(test_claim(table, claim, find_readout(claim.readout)[0].larger_is_better))
-    if as_json:
-        found = {"readouts": _rankings(names, curves, runs), "claims": [verdict.to_dict() for verdict in verdicts]}
-        print(json.dumps(found, indent=2))
-        return
-    rankings(names, curves, runs, console)
-    for verdict in verdicts:
-        print_verdict(verdict, find_readout(verdict.claim.readout)[0].unit, console)
-    if ranking is not None:
-        console.print("This ranking was stated after the runs: an exploration, not a test of a claim made before.")
+    return verdicts
+
+
+def _ranking_json(
+    runs: pd.DataFrame, curves: pd.DataFrame, names: list[str], claims: Sequence[Claim]
+) -> dict[str, Any]:
+    verdicts = [verdict.to_dict() for verdict in _verdicts(claims, curves, runs)]
+    return {"readouts": _rankings(names, curves, runs), "claims": verdicts}
 
 
 def csv_claim(path: Path, claim: Claim, larger_is_better: bool, console: Console, as_json: bool) -> None:
@@ -111,7 +136,7 @@ def print_verdict(verdict: ClaimVerdict, unit: str, console: Console) -> None:
         console.print(f"[bold]measured[/bold]  {escape(verdict.measured)}", highlight=False, soft_wrap=True)
     console.print(f"[bold]verdict[/bold]   {escape(verdict.sentence)}", highlight=False, soft_wrap=True)
     if verdict.relations:
-        console.print(_rich(relations(verdict, unit)))
+        console.print(rich_table(relations(verdict, unit)))
     for caution in verdict.cautions:
         console.print(escape(caution), highlight=False, soft_wrap=True)
 
@@ -133,8 +158,9 @@ def _rankings(names: list[str], curves: pd.DataFrame, runs: pd.DataFrame) -> dic
     return found
 
 
-def _rich(table: Tabulated) -> Table:
-    shown = Table()
+def rich_table(table: Tabulated, title: str | None = None) -> Table:
+    """A table of the report as the console shows it."""
+    shown = Table(title=title, title_justify="left")
     for i, title in enumerate(table.header):
         shown.add_column(title, justify="left" if i < table.words else "right")
     for row in table.rows:

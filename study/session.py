@@ -5,7 +5,7 @@ It stands above the sweep, which knows nothing of claims, and above the analysis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from study.sweep.measure import Speed, estimate, measure
 from study.sweep.plan import Plan, make_plan
 from study.sweep.run import Outcome, pending, sweep
 from study.sweep.store import Store
+from study.sweep.tuned import at_tuned_rates, read_tuned
 
 COMPLETE, FAILURES, INCOMPLETE = 0, 1, 3  # exit codes: all done; some runs failed; stopped before the end
 
@@ -47,13 +48,25 @@ class Options:
     command: str = ""
 
 
+def folder_of(experiment: Experiment, options: Options) -> Path:
+    """The results folder: as named, else `results/<experiment>-<dataset>`."""
+    return options.out or Path("results") / f"{experiment.name}-{experiment.data.slug}"
+
+
 class Session:
     """One call of `study sweep`. `run` returns the store (None for a dry run where none exists) and the exit code."""
 
-    def __init__(self, experiment: Experiment, options: Options, say: Console):
-        self.experiment, self.options, self.say = experiment, options, say
+    def __init__(
+        self,
+        experiment: Experiment,
+        options: Options,
+        say: Console,
+        planner: Callable[[Experiment, Path | None], Plan] = make_plan,
+    ):
+        self.experiment, self.options, self.say, self.planner = experiment, options, say, planner
         self.places: Sequence[Slot] = slots(options.device, options.jobs)
         self.speeds: dict[str, Speed] = {}
+        self.stopped = ""  # why the sweep left before all was done
         self.looks: tuple[Look, ...] = ()
         if options.until_decided:
             if not experiment.claims:
@@ -97,13 +110,17 @@ class Session:
     def _stage(self, experiment: Experiment) -> tuple[Store | None, int]:
         """Run what is missing of one fixed set of variants and seeds."""
         options, say = self.options, self.say
-        plan = make_plan(experiment, options.data_dir)
-        folder = options.out or Path("results") / f"{experiment.name}-{experiment.data.slug}"
+        folder = folder_of(experiment, options)
+        experiment = at_tuned_rates(experiment, read_tuned(folder))
+        plan = self.planner(experiment, options.data_dir)
         exists = (folder / "experiment.json").exists()
         store = None if options.dry_run and not exists else Store.create(folder, plan.experiment)
         missing = pending(store, plan.runs, options.retry_failed) if store else plan.runs
         ended = len(plan.runs) - len(missing)
         say.print(f"{experiment.name} on {experiment.data.name}: {len(plan.runs)} runs, {ended} ended, in {folder}")
+        if rates := plan.experiment.rates:
+            tuned = ", ".join(f"{label} {rate:g}" for label, rate in rates.items())
+            say.print(f"tuned learning rates: {tuned}; then all at {plan.experiment.training.lr:g}", soft_wrap=True)
         if missing:
             self._announce(plan, missing)
         if options.dry_run or store is None:
@@ -120,6 +137,7 @@ class Session:
                 fail_fast=options.fail_fast,
                 deadline=options.deadline,
             )
+        self.stopped = outcome.stopped
         self._report(store, outcome)
         failed = any(store.state(run.id) == "failed" for run in plan.runs)
         if failed or outcome.killed:

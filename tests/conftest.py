@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.oracles import import_timm
+from study.models.timm_networks import import_timm
 
 
 @pytest.fixture(scope="session")

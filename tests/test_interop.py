@@ -17,7 +17,8 @@ from study.models import build
 from study.models.coat import CoaT
 from study.models.interop import from_timm, load_weights, read_weights
 from study.models.published import COAT
-from tests.oracles import randomise, timm_coatnet, timm_vit_rel
+from study.models.timm_networks import import_timm, timm_coatnet, timm_network, timm_vit_rel
+from tests.oracles import randomise
 
 CLASSES = 7
 SMALL_COAT = CoaTVariant(widths=(16, 24, 24, 24), depths=(1, 1, 1, 1), parallel_depth=1, mlp_ratios=(2, 2, 2, 2))

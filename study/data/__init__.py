@@ -42,6 +42,9 @@ class Dataset:
 def load(data: Data, data_dir: Path | None = None) -> Dataset:
     """The data set that `data` describes: found, fetched or made; cut by class; then the subset of the training images.
 
+    With `data.validation`, so many of these training images, class-balanced, take the place of the test images, which
+    are then not looked at. Of a stream the training images are those that give the normalisation: a run makes its own.
+
     Raises StudyError if the name is unknown, if files are missing or damaged, if more images are asked for than there
     are, and if `data.fingerprint` is given and what was loaded differs from it.
     """
@@ -52,6 +55,8 @@ def load(data: Data, data_dir: Path | None = None) -> Dataset:
     if data.train_size is not None:
         kept = subset(arrays.train_labels, len(arrays.class_names), data.train_size, data.subset_seed)
         arrays = arrays._replace(train_images=arrays.train_images[kept], train_labels=arrays.train_labels[kept])
+    if data.validation is not None:
+        arrays = keep_back(arrays, data.validation, data.subset_seed)
     found = fingerprint(arrays)
     if data.fingerprint not in ("", found):
         raise StudyError(
@@ -91,7 +96,7 @@ def _whole(name: str, data: Data, data_dir: Path) -> Arrays:
         settings = data.fractals or Fractals()
         if (settings.train_images + settings.test_images) * side**2 <= QUICK_FRACTALS:
             return fractals.arrays(settings, side)
-        recipe = [fractals.VERSION, settings.model_dump(), side]
+        recipe = [fractals.VERSION, settings.model_dump(exclude={"stream"}), side]
         return prepared(data_dir, name, recipe, lambda folder: fractals.arrays(settings, side, folder))
     tree = folders.scan(Path(name.removeprefix("folder:")).expanduser().absolute())
     slug = "folder-" + re.sub(r"[^a-z0-9]+", "-", tree.root.name.lower()).strip("-")
@@ -114,6 +119,19 @@ def cut_classes(arrays: Arrays, name: str, first: int, last: int) -> Arrays:
         arrays.test_labels[test] - first,
         arrays.class_names[first:last],
     )
+
+
+def keep_back(arrays: Arrays, size: int, seed: int) -> Arrays:
+    """A validation split: `size` training images, class-balanced, in place of the test images; the others to train on.
+
+    Raises StudyError if it would leave nothing to train on.
+    """
+    if size >= len(arrays.train_labels):
+        raise StudyError(f"{size} validation images leave none of the {len(arrays.train_labels)} to train on")
+    back = subset(arrays.train_labels, len(arrays.class_names), size, seed)
+    rest = np.delete(np.arange(len(arrays.train_labels)), back)
+    images, labels = arrays.train_images, arrays.train_labels
+    return Arrays(images[rest], labels[rest], images[back], labels[back], arrays.class_names)
 
 
 def subset(labels: Labels, classes: int, size: int, seed: int) -> Labels:

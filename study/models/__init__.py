@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from study.config import CoAtNetVariant, CoaTVariant, TimmVariant, Variant, ViTRelVariant
-from study.errors import StudyError
 
 
 def build(variant: Variant, classes: int, image_size: int, seed: int = 0) -> nn.Module:
@@ -16,15 +15,16 @@ def build(variant: Variant, classes: int, image_size: int, seed: int = 0) -> nn.
     generator is left as it was. Raises StudyError for a side that does not divide, and for a missing timm.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if isinstance(variant, TimmVariant):
-            return _timm(variant, classes, image_size)
-        if isinstance(variant, CoaTVariant):
-            from study.models.coat import CoaT
+            from study.models.timm_networks import timm_network
 
-            network = CoaT(**variant.model_dump(exclude={"family"}), classes=classes)
-            network.check_sides(image_size, image_size)
-            return network
+            return timm_network(variant, classes, image_size)
+        if isinstance(variant, CoaTVariant):
+            from study.models.coat import CoaT, check_sides
+
+            check_sides(variant.patch, image_size, image_size)
+            return CoaT(**variant.model_dump(exclude={"family"}), classes=classes)
         from study.models.coatnet import CoAtNet, ViTRel
 
         if isinstance(variant, CoAtNetVariant):
@@ -40,16 +40,3 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
-
-
-def _timm(variant: TimmVariant, classes: int, image_size: int) -> nn.Module:
-    try:
-        import timm
-    except ImportError:
-        raise StudyError("timm:NAME variants need timm: install the extra, pip install 'study[timm]'") from None
-    if not timm.is_model(variant.model):
-        raise StudyError(f"timm {timm.__version__} has no model named {variant.model!r}: see timm.list_models()")
-    try:
-        return timm.create_model(variant.model, num_classes=classes, img_size=image_size)
-    except TypeError:  # networks without position tables, such as ResNets, take any side and no img_size
-        return timm.create_model(variant.model, num_classes=classes)

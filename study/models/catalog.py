@@ -2,36 +2,110 @@
 
 from __future__ import annotations
 
-from study.config import STUDY_VARIANTS, TimmVariant, Variant, override, parse_variant
+import json
+import re
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from study.config import (
+    STUDY_VARIANTS,
+    CoAtNetVariant,
+    CoaTVariant,
+    TimmVariant,
+    Variant,
+    ViTRelVariant,
+    override,
+    parse_variant,
+    sentence,
+)
 from study.errors import StudyError
-from study.models.published import COAT, COATNET
-from study.models.sizing import Budget, matched
+from study.models.attention import check_blocks
+from study.models.coat_sizing import MEMBERS, matched_coat
+from study.models.published import PUBLISHED
+from study.models.sizing import Budget, Five, matched
+from study.parsing import amount
 
 
 def resolve(text: str, budget: Budget) -> Variant:
-    """The network that `text` names: `C-C-T-T` (any letters C and T, matched to `budget`), `ViT_REL`, `coatnet_0`,
-    `coat_lite_tiny`, `timm:resnet18`; switches in brackets, `C-C-T-T[relative_bias=none]`.
+    """The network that `text` names.
+
+    | text | network |
+    | --- | --- |
+    | `C-C-T-T`, `cctt`, any four letters C and T; `ViT_REL` | matched to `budget` |
+    | `coat`, `coat_lite`, `coat_lite:1.5M` | CoaT and CoaT-Lite, matched to `budget` or to the amount |
+    | `coatnet_0`, `coatnet_2_v1`, `coat_lite_tiny`, ... | as published (study/models/published.py) |
+    | `timm:resnet18` | timm's, by its name there |
+
+    Switches follow in brackets, `C-C-T-T[relative_bias=none,head_dim=64]`: any field of `Blocks`; for matched layouts
+    also `depths=2-2-3-5-2`, the blocks of S0-S4, of which widths are then found that meet the budget; for published
+    networks and CoaT any field of their description. Lists are written with dashes.
 
     A matched network's switches are set before matching, so that it still meets the budget. Raises StudyError for a
-    name or switch that does not exist.
+    name or switch that does not exist or does not fit.
     """
     name, switches = parse_variant(text)
     where = f"variant {text}: "
-    if name.startswith("timm:"):
+    plain, colon, own_amount = _plain(name).partition(":")
+    if plain == "timm" and colon:
         if switches:
             raise StudyError(f"{where}timm's networks have no switches here")
-        return TimmVariant(model=name.removeprefix("timm:"))
-    if name in COATNET or name in COAT:
-        published = COATNET[name].variant if name in COATNET else COAT[name].variant
-        return override(published, {_field(key, published): value for key, value in switches.items()}, where)
+        return TimmVariant(model=name.partition(":")[2])
+    values = {key: _json(value) for key, value in switches.items()}
+    if plain in MEMBERS:
+        own_budget = replace(budget, amount=amount(own_amount)) if colon else budget
+        return _coat(plain, own_budget, values, where)
+    if colon:
+        raise StudyError(f"{where}only coat, coat_lite and timm are followed by a colon; --budget sizes the layouts")
+    if plain in PUBLISHED:
+        published = PUBLISHED[plain].variant
+        described = override(published, {_field(key, published): value for key, value in values.items()}, where)
+        if isinstance(described, CoAtNetVariant):
+            check_blocks(described.blocks, where)
+        return described
     if name in STUDY_VARIANTS or set(name) <= set("CT-"):
-        blocks = override(budget.blocks, switches, where)
-        return matched(name, Budget(**{**budget.__dict__, "blocks": blocks}))
-    known = ", ".join([*STUDY_VARIANTS, "any layout such as C-T-C-T", *COATNET, *COAT, "timm:NAME"])
+        return _layout(name, budget, values, where)
+    known = ", ".join([*STUDY_VARIANTS, "any layout such as C-T-C-T", *MEMBERS, *PUBLISHED, "timm:NAME"])
     raise StudyError(f"there is no variant {name!r}: known are {known}")
+
+
+def is_published(text: str) -> bool:
+    """Whether a variant is one of the published networks, with or without switches."""
+    return _plain(parse_variant(text)[0]) in PUBLISHED
+
+
+def _plain(name: str) -> str:
+    """`CoAtNet-0` is `coatnet_0`."""
+    return name.lower().replace("-", "_").replace(" ", "_")
+
+
+def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> CoAtNetVariant | ViTRelVariant:
+    depths: Five | None = None
+    if "depths" in values and name != "ViT_REL":
+        numbers = values.pop("depths")
+        if not re.fullmatch(r"\[\d+(,\d+){4}\]", numbers):
+            raise StudyError(f"{where}depths are five numbers, for S0 to S4, such as depths=2-2-3-5-2")
+        depths = tuple(json.loads(numbers))
+    blocks = override(budget.blocks, values, where)
+    check_blocks(blocks, where)
+    try:
+        return matched(name, replace(budget, blocks=blocks), depths)
+    except ValidationError as error:
+        raise StudyError(where + sentence(error)) from None
+
+
+def _coat(family: str, budget: Budget, values: dict[str, str], where: str) -> CoaTVariant:
+    if "widths" in values:
+        raise StudyError(f"{where}widths are found by size matching: give depths, or name a published network")
+    return matched_coat(family, budget, override(MEMBERS[family][0], values, where), values)
 
 
 def _field(key: str, variant: Variant) -> str:
     """Switches of blocks may be written without `blocks.`."""
     blocks = getattr(variant, "blocks", None)
     return f"blocks.{key}" if blocks is not None and key in type(blocks).model_fields else key
+
+
+def _json(value: str) -> str:
+    """`2-2-6-14-2` as a list; all else as it is."""
+    return f"[{value.replace('-', ',')}]" if re.fullmatch(r"\d+(-\d+)+", value) else value

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.errors import StudyError
-from study.models.coatnet import DropPath
+from study.models.blocks import DropPath
 
 Grid = tuple[int, int]
 
@@ -40,10 +40,7 @@ class ConvRelativePositionEncoding(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        small = heads // 4
-        medium = (heads - small) // 2
-        heads_of_window = {3: small, 5: medium, 7: heads - small - medium}
-        channels_of_window = {window: n * (width // heads) for window, n in heads_of_window.items() if n}
+        channels_of_window = {window: n * (width // heads) for window, n in heads_of_windows(heads).items() if n}
         self.channels = list(channels_of_window.values())
         self.convs = nn.ModuleList(
             nn.Conv2d(channels, channels, window, padding=window // 2, groups=channels)
@@ -213,7 +210,7 @@ class CoaT(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        self.check_sides(x_BCHW.shape[2], x_BCHW.shape[3])
+        check_sides(self.patch, x_BCHW.shape[2], x_BCHW.shape[3])
         xs: list[Tensor] = []
         grids: list[Grid] = []
         for scale in self.scales:
@@ -227,17 +224,12 @@ class CoaT(nn.Module):
         class_BSD = torch.stack([norm(x_BND[:, 0]) for norm, x_BND in zip(norms, xs, strict=True)], dim=1)
         return self.classifier(self.merge(class_BSD).squeeze(1))
 
-    def check_sides(self, height: int, columns: int) -> None:
-        """Raises StudyError if the patches, `patch` and then 2, 2 and 2, do not divide the sides of an image."""
-        total = 8 * self.patch
-        for side in (height, columns):
-            if side % total or not side:
-                below = side // total * total
-                fitting = " or ".join(str(fit) for fit in (below, below + total) if fit)
-                raise StudyError(
-                    f"CoaT's patches of {self.patch}, 2, 2 and 2 do not divide an image of {height} x {columns}: "
-                    f"a side of {fitting} instead of {side} would fit"
-                )
+
+def heads_of_windows(heads: int) -> dict[int, int]:
+    """How many heads have relative encodings of 3x3, 5x5 and 7x7: of the paper's 8, 2, 3 and 3."""
+    small = heads // 4
+    medium = (heads - small) // 2
+    return {3: small, 5: medium, 7: heads - small - medium}
 
 
 def split(x_BND: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -261,6 +253,19 @@ def resample(x_BND: Tensor, source: Grid, target: Grid) -> Tensor:
 def feed_forward(width: int, mlp_ratio: int) -> nn.Sequential:
     """Linear, GELU, linear; hidden width `mlp_ratio * width`."""
     return nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+
+
+def check_sides(patch: int, height: int, columns: int) -> None:
+    """Raises StudyError if the patches, `patch` and then 2, 2 and 2, do not divide the sides of an image."""
+    total = 8 * patch
+    for side in (height, columns):
+        if side % total or not side:
+            below = side // total * total
+            fitting = " or ".join(str(fit) for fit in (below, below + total) if fit)
+            raise StudyError(
+                f"CoaT's patches of {patch}, 2, 2 and 2 do not divide an image of {height} x {columns}: "
+                f"a side of {fitting} instead of {side} would fit"
+            )
 
 
 def _check(widths: Sequence[int], mlp_ratios: Sequence[int], parallel_depth: int, heads: int) -> None:

@@ -1,23 +1,36 @@
-"""CoAtNet of any layout, and ViT_REL, from one set of blocks (arXiv 2106.04803).
+"""CoAtNet of any layout, and ViT_REL, from one set of blocks (arXiv 2106.04803; the blocks: study/models/blocks.py).
 
-Shapes: B images, C channels (I in, D hidden), H x W positions, N = H*W tokens, h heads of width d. Convolutions see
-x_BCHW in channels_last memory, which is x_BHWC without a copy: the two views are exchanged freely.
+Shapes: B images, C channels, H x W positions. Convolutions see x_BCHW in channels_last memory, which is x_BHWC without
+a copy: the two views are exchanged freely.
 
 What the paper leaves open is read as in MaxViT's official code (google-research/maxvit), the follow-up by the same
 group, wherever that reproduces the published parameter counts:
 
 - expansion, attention and squeeze-excitation are sized from a block's *output* width, also in the widening block;
-- pooling is max, window = stride, on both branches (Eq. 4 and 5); the shortcut is projected only where widths differ;
+- the shortcut is projected only where widths differ, after its pooling;
 - BatchNorm before, after the expansion and after the depthwise convolution, GELU after the latter two, and none after
-  the last 1x1; eps 1e-3 (BatchNorm) and 1e-5 (LayerNorm). BatchNorm's momentum is torch's 0.1, not TensorFlow's 0.01:
-  short trainings would be evaluated with statistics that have not arrived;
-- biases everywhere but in the two convolutions that a BatchNorm follows;
+  the last 1x1; eps 1e-3 (BatchNorm) and 1e-5 (LayerNorm);
+- squeeze-excitation between the depthwise convolution's GELU and the last 1x1, with SiLU inside and a sigmoid gate;
+- biases everywhere but in MBConv's expansion and depthwise convolution, which a norm follows;
 - the stem is convolution, BatchNorm, GELU, convolution;
-- LayerNorm after the last stage, since blocks are pre-activation and leave their sum unnormalised.
+- logits of attention are scaled by head_dim^-0.5;
+- stochastic depth, where it is asked for, rises linearly from 0 over the blocks.
 
-Initialisation (`initialise`): convolutions normal with variance 2 / fan-out, dense layers Xavier-uniform (timm's
-`vit_eff`), relative-bias tables, absolute positions and the classifier normal with standard deviation 0.02 (MaxViT),
-biases zero. GELU is the exact form.
+Other than MaxViT's code:
+
+- pooling is max, window = stride, on both branches: "standard max pooling of stride 2" is said of Eq. 4, and Eq. 5 does
+  not say which; MaxViT's shortcuts average;
+- LayerNorm after the last stage, then pooling, then the classifier, since blocks are pre-activation and leave their sum
+  unnormalised; MaxViT's order, with its dense layer, is the switch `dense_head`, the published networks' default;
+- BatchNorm's momentum is torch's 0.1, not TensorFlow's 0.01: short trainings would be evaluated with statistics that
+  have not arrived;
+- GELU is the exact form, not the tanh approximation.
+
+Initialisation (`initialise`): convolutions normal with variance 2 / fan-out and dense layers Xavier-uniform, as timm
+does for its CoAtNets (`vit_eff`); relative-bias tables, absolute positions and the classifier normal with standard
+deviation 0.02, as MaxViT does for everything; biases zero, norms 1 and 0. ViT_REL's patches are a convolution like any
+other. Numerics: weights are float32. Under bf16 autocast all activations are bfloat16, but for the logits of attention
+with a relative bias: it is added, and the softmax taken, in float32.
 """
 
 from __future__ import annotations
@@ -25,172 +38,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from study.config import Blocks, CoAtNetVariant, ViTRelVariant
 from study.errors import StudyError
-from study.models.attention import Attention
-
-
-class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of x_BCHW (Table 8's alternative to BatchNorm in MBConv)."""
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-def conv_norm(width: int, kind: str) -> nn.Module:
-    """The norm of MBConv and of the stem."""
-    return nn.BatchNorm2d(width, eps=1e-3) if kind == "batch" else ChannelNorm(width, eps=1e-5)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training a branch is dropped for a whole image, else scaled up."""
-
-    def __init__(self, rate: float):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x_B: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x_B
-        keep_B = torch.rand(x_B.shape[0], *[1] * (x_B.ndim - 1), device=x_B.device) >= self.rate
-        return x_B * keep_B / (1 - self.rate)
-
-
-class SqueezeExcitation(nn.Module):
-    """Channel gates from the global mean (Hu et al. 2018): x_BDHW -> x_BDHW."""
-
-    def __init__(self, hidden: int, squeezed: int):
-        super().__init__()
-        self.squeeze = nn.Conv2d(hidden, squeezed, 1)
-        self.excite = nn.Conv2d(squeezed, hidden, 1)
-
-    def forward(self, x_BDHW: Tensor) -> Tensor:
-        # a sum: the gradient of `mean` is written out as a whole x_BDHW, five times as slow in channels_last memory
-        mean_BD11 = x_BDHW.sum((2, 3), keepdim=True) / (x_BDHW.shape[2] * x_BDHW.shape[3])
-        gate_BD11 = self.excite(F.silu(self.squeeze(mean_BD11)))
-        return x_BDHW * gate_BD11.sigmoid()
-
-
-class MBConv(nn.Module):
-    """Inverted bottleneck (appendix A.1, Eq. 5): x_BIHW -> x_BCH'W', H' = H / stride.
-
-    Proj(Pool(x)) + Conv(SE(DepthConv(Conv(Norm(x), stride)))), or the stride in the depthwise convolution (Table 9).
-    """
-
-    def __init__(self, width_in: int, width: int, stride: int, blocks: Blocks, drop_rate: float = 0.0):
-        super().__init__()
-        hidden = blocks.expansion * width
-        first, second = (stride, 1) if blocks.stride_in == "expand" else (1, stride)
-        self.stride = stride
-        self.norm = conv_norm(width_in, blocks.conv_norm)
-        self.expand = nn.Conv2d(width_in, hidden, 1, stride=first, bias=False)
-        self.expand_norm = conv_norm(hidden, blocks.conv_norm)
-        self.depthwise = nn.Conv2d(hidden, hidden, 3, stride=second, padding=1, groups=hidden, bias=False)
-        self.depthwise_norm = conv_norm(hidden, blocks.conv_norm)
-        squeezed = squeeze_width(width, blocks)
-        self.se = SqueezeExcitation(hidden, squeezed) if squeezed else nn.Identity()
-        self.shrink = nn.Conv2d(hidden, width, 1)
-        self.shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
-        self.drop_path = DropPath(drop_rate)
-
-    def forward(self, x_BIHW: Tensor) -> Tensor:
-        y = F.gelu(self.expand_norm(self.expand(self.norm(x_BIHW))))
-        y = F.gelu(self.depthwise_norm(self.depthwise(y)))
-        y_BCHW = self.drop_path(self.shrink(self.se(y)))
-        return self.shortcut(max_pool(x_BIHW, self.stride)) + y_BCHW
-
-
-class TransformerBlock(nn.Module):
-    """Relative attention, then a feed-forward network (appendix A.1, Eq. 4): x_BHWI -> x_BH'W'C.
-
-    Proj(Pool(x)) + Attention(Pool(Norm(x))), then x + FFN(Norm(x)). `side` is (H', W'); `hidden` is the FFN's inner
-    width, by default `expansion` times the block's.
-    """
-
-    def __init__(
-        self,
-        width_in: int,
-        width: int,
-        stride: int,
-        side: tuple[int, int],
-        blocks: Blocks,
-        drop_rate: float = 0.0,
-        hidden: int | None = None,
-    ):
-        super().__init__()
-        hidden = hidden or blocks.expansion * width
-        self.stride = stride
-        self.attention_norm = nn.LayerNorm(width_in, eps=1e-5)
-        self.attention = Attention(width_in, width, side, blocks)
-        self.shortcut = nn.Linear(width_in, width) if width_in != width else nn.Identity()
-        self.ffn_norm = nn.LayerNorm(width, eps=1e-5)
-        self.ffn_expand = nn.Linear(width, hidden)
-        self.ffn_shrink = nn.Linear(hidden, width)
-        self.drop_path = DropPath(drop_rate)
-
-    def forward(self, x_BHWI: Tensor) -> Tensor:
-        attended_BHWC = self.attention(self.pool(self.attention_norm(x_BHWI)))
-        x_BHWC = self.shortcut(self.pool(x_BHWI)) + self.drop_path(attended_BHWC)
-        hidden_BHWD = F.gelu(self.ffn_expand(self.ffn_norm(x_BHWC)))
-        return x_BHWC + self.drop_path(self.ffn_shrink(hidden_BHWD))
-
-    def pool(self, x_BHWC: Tensor) -> Tensor:
-        return max_pool(x_BHWC.permute(0, 3, 1, 2), self.stride).permute(0, 2, 3, 1)
-
-
-class ConvStage(nn.Sequential):
-    """MBConv blocks, the first of which strides and widens: x_BIHW -> x_BCH'W'."""
-
-
-class TransformerStage(nn.Module):
-    """Transformer blocks, the first of which strides and widens: x_BIHW -> x_BCH'W'."""
-
-    def __init__(self, blocks: list[TransformerBlock], positions: PositionTable | None = None):
-        super().__init__()
-        self.positions = positions
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x_BIHW: Tensor) -> Tensor:
-        x_BHWC = x_BIHW.permute(0, 2, 3, 1)
-        if self.positions is not None:
-            x_BHWC = self.positions(x_BHWC)
-        for block in self.blocks:
-            x_BHWC = block(x_BHWC)
-        return x_BHWC.permute(0, 3, 1, 2)
-
-
-class PositionTable(nn.Module):
-    """A learned absolute position for each place of x_BHWC, as in ViT; not in the paper's networks."""
-
-    def __init__(self, width: int, side: tuple[int, int]):
-        super().__init__()
-        self.table_HWC = nn.Parameter(torch.zeros(*side, width))
-
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        return x_BHWC + self.table_HWC
-
-
-class Head(nn.Module):
-    """Norm, global average pooling, classifier: x_BCHW -> logits (B, classes).
-
-    The dense form pools first, then norm, dense, tanh, classifier (MaxViT's head; it reproduces the paper's counts).
-    """
-
-    def __init__(self, width: int, classes: int, dense: bool):
-        super().__init__()
-        self.norm = nn.LayerNorm(width, eps=1e-5)
-        self.dense = nn.Linear(width, width) if dense else None
-        self.classifier = nn.Linear(width, classes)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        x_BHWC = x_BCHW.permute(0, 2, 3, 1)
-        if self.dense is None:
-            return self.classifier(self.norm(x_BHWC).mean((1, 2)))
-        return self.classifier(torch.tanh(self.dense(self.norm(x_BHWC.mean((1, 2))))))
+from study.models.blocks import (
+    ConvStage,
+    Head,
+    MBConv,
+    PositionTable,
+    TransformerBlock,
+    TransformerStage,
+    conv_norm,
+)
 
 
 class CoAtNet(nn.Module):
@@ -207,6 +67,7 @@ class CoAtNet(nn.Module):
 
     def __init__(self, variant: CoAtNetVariant, classes: int, image_size: int):
         super().__init__()
+        self.variant = variant
         blocks, widths = variant.blocks, variant.widths
         sides = stage_sides(variant, image_size)
         letters = variant.layout.replace("-", "")
@@ -250,6 +111,7 @@ class ViTRel(nn.Module):
 
     def __init__(self, variant: ViTRelVariant, classes: int, image_size: int):
         super().__init__()
+        self.variant = variant
         (side,) = stage_sides(variant, image_size)
         width, blocks = variant.width, variant.blocks
         self.stem = nn.Conv2d(3, width, variant.patch, stride=variant.patch)
@@ -277,16 +139,6 @@ def stage_sides(variant: CoAtNetVariant | ViTRelVariant, image_size: int) -> tup
             f"images of side {image_size} do not divide by the network's stride of {total}: {fitting} would"
         )
     return tuple(image_size // math.prod(strides[: i + 1]) for i in range(len(strides)))
-
-
-def squeeze_width(width: int, blocks: Blocks) -> int:
-    """Channels of squeeze-excitation's bottleneck: `se_ratio` of the block's output width, as in MaxViT's code."""
-    return max(1, int(blocks.se_ratio * width)) if blocks.se_ratio else 0
-
-
-def max_pool(x_BCHW: Tensor, stride: int) -> Tensor:
-    """Max pooling with window = stride; the identity at stride 1."""
-    return x_BCHW if stride == 1 else F.max_pool2d(x_BCHW, stride)
 
 
 def initialise(network: nn.Module) -> None:

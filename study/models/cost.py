@@ -1,10 +1,16 @@
-"""What a network costs: parameters, multiply-adds and activation memory, counted on the network itself."""
+"""What a network costs: parameters, multiply-adds and activation memory, counted on the network itself.
+
+Everything is counted on torch's meta device, where nothing is computed. Multiply-adds are torch's flop counter, halved:
+convolutions and matrix products of one image's forward pass in eval mode. Attention is counted as its formula is
+written, for multiply-adds and memory alike, also where a fused kernel would take its place.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from study.config import Variant
@@ -16,40 +22,63 @@ class NetworkCost:
     """Counts of one network at one image side."""
 
     parameters: int
-    macs: int  # of one image's forward pass: torch's flop counter, halved (convolutions and matrix products)
+    macs: int  # of one image's forward pass
     activation_bytes: int  # kept by autograd for the backward pass, an image's share
 
 
 def network_cost(variant: Variant, classes: int, image_size: int, precision: str = "fp32") -> NetworkCost:
-    """Count a variant without computing anything (on torch's meta device).
+    """Count a variant.
 
     Activation memory is every distinct tensor that autograd keeps in a training step, parameters excluded, at
     `precision`, for one image of a batch of 8.
     """
+    network = skeleton(variant, classes, image_size)
+    return NetworkCost(
+        parameters=count_parameters(network),
+        activation_bytes=activation_bytes(network, image_size, precision),
+        macs=macs_by_module(network, image_size)["Global"],
+    )
+
+
+def skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
+    """The network without memory: all its tensors are on the meta device."""
     with torch.device("meta"):
-        network = place(build(variant, classes, image_size), torch.device("meta"))
-        own = {p.untyped_storage()._cdata for p in network.parameters()}
-        kept: dict[int, int] = {}
+        return place(build(variant, classes, image_size), torch.device("meta"))
 
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in own:
-                kept[storage._cdata] = storage.nbytes()
-            tensors.append(tensor)  # alive until the end, so that no storage's address is used twice
-            return tensor
 
-        tensors: list[torch.Tensor] = []
-        images = torch.empty(8, 3, image_size, image_size).to(memory_format=torch.channels_last)
+def count_parameters(module: nn.Module) -> int:
+    """Distinct parameters, with and without gradient."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def macs_by_module(network: nn.Module, image_size: int) -> dict[str, int]:
+    """Multiply-adds within each module of a skeleton, by its path from the class name on, and in all: "Global"."""
+    training = network.training
+    network.eval()
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.empty(1, 3, image_size, image_size))
+    network.train(training)
+    return {name: sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
+
+
+def activation_bytes(network: nn.Module, image_size: int, precision: str, batch: int = 8) -> int:
+    """What autograd keeps of a skeleton's training step, for one image."""
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    kept: dict[int, int] = {}
+    tensors: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+        tensors.append(tensor)  # alive until the end, so that no storage's address is used twice
+        return tensor
+
+    with torch.device("meta"):
+        images = torch.empty(batch, 3, image_size, image_size).to(memory_format=torch.channels_last)
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),
         ):
             network(images)
-        network.eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(images[:1])
-    return NetworkCost(
-        parameters=sum(p.numel() for p in network.parameters()),
-        macs=counter.get_total_flops() // 2,
-        activation_bytes=sum(kept.values()) // len(images),
-    )
+    return sum(kept.values()) // batch

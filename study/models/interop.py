@@ -39,8 +39,9 @@ from torch import Tensor, nn
 
 from study.errors import StudyError
 from study.models.attention import Attention
+from study.models.blocks import TransformerStage
 from study.models.coat import CoaT
-from study.models.coatnet import CoAtNet, TransformerStage, ViTRel
+from study.models.coatnet import CoAtNet, ViTRel
 
 Weights = Mapping[str, Tensor]
 FIRST_NAMES_OF_TIMM = {"patch_embed1.proj.weight", "stem.conv1.weight", "patch_embed.proj.weight"}  # CoaT, CoAtNet, ViT
@@ -58,9 +59,18 @@ def load_weights(network: nn.Module, path: str | Path, *, new_classifier: bool =
         weights = from_timm(weights, network)
     own = network.state_dict()
     if new_classifier:
-        weights = {**weights, **{name: own[name] for name in own if re.match(r"(head\.)?classifier\.", name)}}
+        weights = {**weights, **{name: own[name] for name in classifier_names(network)}}
     _check(own, weights, f"the weights in {path} do not fit this {type(network).__name__}")
     network.load_state_dict(weights)
+
+
+def classifier_names(network: nn.Module) -> set[str]:
+    """Names of the parameters of the last layer, whose outputs are the classes: in our networks and in timm's."""
+    find = getattr(network, "get_classifier", None)  # timm's
+    if find is None:
+        return {name for name, _ in network.named_parameters() if re.match(r"(head\.)?classifier\.", name)}
+    last = {id(parameter) for parameter in find().parameters()}
+    return {name for name, parameter in network.named_parameters() if id(parameter) in last}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 """The published configurations as tables of data, and what was published about them.
 
 CoAtNet: arXiv 2106.04803, Tables 3, 11 and 12 (configurations), 4, 5, 13 and 14 (figures). Sizes include the dense
-layer before the classifier, without which the printed counts of CoAtNet-0, -2, -3 and -4 are missed.
+layer before the classifier, without which the printed counts of CoAtNet-0, -2, -3 and -4 are missed. `coatnet_2_v1`,
+`coatnet_2_v2` and `coatnet_3_v1` are Table 7's other distributions of the same blocks over S2 and S3; the paper gives
+their accuracies and no sizes.
 CoaT: the official code, mlpc-ucsd/CoaT (configurations, parameters, accuracies); the multiply-adds are timm's counts.
 
 What the printed widths give: every count comes out as printed but one. Table 12 prints a width of 2048 for S4 of
@@ -24,12 +26,16 @@ class Published:
     """A published network and what its authors report of it.
 
     `parameters` as printed, for 1000 classes; `macs` (multiply-adds of one image) and `top1` (percent, ImageNet-1K,
-    trained on it alone) by image side; `exact_parameters` where code was published; `source` of the figures.
+    trained on it alone) by image side; `exact_parameters` where code was published; `source` of the figures. What was
+    not published is None or missing.
+
+    The paper calls its multiply-adds FLOPs. They lie 1 to 4 % above a count of convolutions and matrix products, the
+    more the larger the image: softmax and bias, which grow with the square of the positions, must be counted too.
     """
 
     variant: CoAtNetVariant | CoaTVariant
-    parameters: float
     source: str
+    parameters: float | None = None
     macs: dict[int, float] = field(default_factory=dict)
     top1: dict[int, float] = field(default_factory=dict)
     exact_parameters: int | None = None
@@ -98,6 +104,15 @@ COATNET: dict[str, Published] = {
         parameters=2.44e9,
         source="Table 5",
         macs={512: 2586e9},
+    ),
+    "coatnet_2_v1": Published(
+        _coatnet((2, 2, 2, 18, 2), (128, 128, 256, 512, 1024)), source="Table 7, V1", top1={224: 83.4}
+    ),
+    "coatnet_2_v2": Published(
+        _coatnet((2, 2, 8, 12, 2), (128, 128, 256, 512, 1024)), source="Table 7, V2", top1={224: 84.0}
+    ),
+    "coatnet_3_v1": Published(  # trained on ImageNet-21K: 53.0 there, 87.4 fine-tuned
+        _coatnet((2, 2, 2, 18, 2), (192, 192, 384, 768, 1536)), source="Table 7, V1"
     ),
 }
 

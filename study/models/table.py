@@ -1,55 +1,93 @@
-"""The table of `study models`: what each variant is and costs."""
+"""The tables of `study models`: what each variant is and costs, the published networks, one network stage by stage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from study.config import CoAtNetVariant, CoaTVariant, Training, Variant, ViTRelVariant
 from study.models.coatnet import stage_sides
-from study.models.cost import network_cost
+from study.models.cost import count_parameters, macs_by_module, network_cost, skeleton
+from study.models.published import PUBLISHED
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key in the rows, its title, and how a value is shown."""
+    """A column: its key in the rows, its title, and how a value is shown; None is shown as a dash."""
 
     key: str
     title: str
-    show: Callable[[Any], str] = str
+    form: Callable[[Any], str] = str
+    left: bool = False
+
+    def show(self, value: Any) -> str:
+        """The cell's text."""
+        return "-" if value is None or value == () else self.form(value)
 
 
 def _numbers(values: tuple[int, ...]) -> str:
     return "-".join(map(str, values))
 
 
+def _percent(difference: float) -> str:
+    return f"{difference:+.2f} %"
+
+
+def _large(number: float) -> str:
+    return f"{number / 1e9:,.3g}G" if number >= 1e9 else f"{number / 1e6:,.3g}M"
+
+
+_count = "{:,}".format
+
+
+def _macs(number: int) -> str:
+    return f"{number / 1e6:,.2f}M"
+
+
 COLUMNS = (
-    Column("variant", "variant"),
-    Column("depths", "depths", _numbers),
-    Column("widths", "widths", _numbers),
-    Column("sides", "sides", _numbers),
-    Column("parameters", "parameters", "{:,}".format),
-    Column("macs", "multiply-adds", lambda macs: f"{macs / 1e6:,.2f}M"),
+    Column("variant", "variant", left=True),
+    Column("depths", "depths", _numbers, left=True),
+    Column("widths", "widths", _numbers, left=True),
+    Column("sides", "sides", _numbers, left=True),
+    Column("parameters", "parameters", _count),
+    Column("macs", "multiply-adds", _macs),
     Column("activation_bytes", "memory of a step", lambda size: f"{size / 2**20:,.0f} MiB"),
-    Column("images_per_second", "images/s", lambda speed: "-" if speed is None else f"{speed:,}"),
+    Column("images_per_second", "images/s", _count),
+)
+
+PUBLISHED_COLUMNS = (
+    Column("variant", "variant", left=True),
+    Column("depths", "depths", _numbers, left=True),
+    Column("widths", "widths", _numbers, left=True),
+    Column("image_size", "side"),
+    Column("parameters", "parameters", _count),
+    Column("published_parameters", "published", _large),
+    Column("parameters_difference", "difference", _percent),
+    Column("macs", "multiply-adds", _macs),
+    Column("published_macs", "published", _large),
+    Column("macs_difference", "difference", _percent),
+)
+
+STAGE_COLUMNS = (
+    Column("stage", "stage", left=True),
+    Column("kind", "kind", left=True),
+    Column("depth", "depth"),
+    Column("width", "width"),
+    Column("side", "side"),
+    Column("parameters", "parameters", _count),
+    Column("macs", "multiply-adds", _macs),
 )
 
 
-def describe(label: str, variant: Variant, classes: int, image_size: int, training: Training) -> dict[str, Any]:
+def describe(label: str, variant: Variant, classes: int, image_size: int, training: Training) -> Row:
     """A row: depths and widths by stage, sides of the stages' grids, and counts; memory is of a whole batch."""
     cost = network_cost(variant, classes, image_size, training.precision)
-    depths: tuple[int, ...] = ()
-    widths: tuple[int, ...] = ()
-    sides: tuple[int, ...] = ()
-    match variant:
-        case CoAtNetVariant():
-            depths, widths, sides = variant.depths, variant.widths, stage_sides(variant, image_size)
-        case ViTRelVariant():
-            depths, widths, sides = (variant.depth,), (variant.width,), stage_sides(variant, image_size)
-        case CoaTVariant():
-            depths, widths = variant.depths, variant.widths
-            sides = tuple(image_size // variant.patch // 2**i for i in range(4))
+    depths, widths, sides = shape(variant, image_size)
     return {
         "variant": label,
         "depths": depths,
@@ -59,3 +97,112 @@ def describe(label: str, variant: Variant, classes: int, image_size: int, traini
         "macs": cost.macs,
         "activation_bytes": cost.activation_bytes * training.batch_size,
     }
+
+
+def shape(variant: Variant, image_size: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Depths, widths and sides of a network's stages; nothing for timm's."""
+    match variant:
+        case CoAtNetVariant():
+            return variant.depths, variant.widths, stage_sides(variant, image_size)
+        case ViTRelVariant():
+            return (variant.depth,), (variant.width,), stage_sides(variant, image_size)
+        case CoaTVariant():
+            return variant.depths, variant.widths, tuple(image_size // variant.patch // 2**i for i in range(4))
+        case _:
+            return (), (), ()
+
+
+def published_rows(classes: int = 1000) -> Iterator[Row]:
+    """The published networks, counted at 224 pixels and at every other side with published multiply-adds.
+
+    Differences are in percent of what was published. The printed parameters are of whatever side the paper means: a
+    network has a few more at a larger one, in its bias tables.
+    """
+    for name, published in PUBLISHED.items():
+        depths, widths, _ = shape(published.variant, 224)
+        for side in sorted({224, *published.macs}):
+            network = skeleton(published.variant, classes, side)
+            parameters, macs = count_parameters(network), macs_by_module(network, side)["Global"]
+            yield {
+                "variant": name,
+                "depths": depths,
+                "widths": widths,
+                "image_size": side,
+                "parameters": parameters,
+                "published_parameters": published.parameters,
+                "parameters_difference": _difference(parameters, published.parameters),
+                "macs": macs,
+                "published_macs": published.macs.get(side),
+                "macs_difference": _difference(macs, published.macs.get(side)),
+                "source": published.source,
+            }
+
+
+def _difference(counted: int, published: float | None) -> float | None:
+    return None if published is None else 100 * (counted / published - 1)
+
+
+# ---------------------------------------------------------------- stage by stage
+
+
+def stage_rows(variant: Variant, classes: int, image_size: int) -> list[Row]:
+    """One network, a row a stage: kind, depth, width, side of its grid, parameters, multiply-adds; last, the total."""
+    network = skeleton(variant, classes, image_size)
+    macs = macs_by_module(network, image_size)
+    root = type(network).__name__
+    rows = []
+    for stage, names in _stages(variant, network, image_size):
+        modules = {name: network.get_submodule(name) for name in names}
+        counts = {
+            "parameters": sum(count_parameters(module) for module in modules.values()),
+            "macs": sum(_macs_of(module, f"{root}.{name}", macs) for name, module in modules.items()),
+        }
+        rows.append(stage | counts)
+    if own := sum(parameter.numel() for parameter in network.parameters(recurse=False)):
+        rows.append(_stage("-", "tensors of the whole") | {"parameters": own, "macs": 0})
+    rows.append(_stage("all", root) | {"parameters": count_parameters(network), "macs": macs["Global"]})
+    return rows
+
+
+def _stage(stage: str, kind: str, depth: int | None = None, width: int | None = None, side: int | None = None) -> Row:
+    return {"stage": stage, "kind": kind, "depth": depth, "width": width, "side": side}
+
+
+def _stages(variant: Variant, network: nn.Module, image_size: int) -> Iterator[tuple[Row, tuple[str, ...]]]:
+    """The stages of a network, each with the names of its modules."""
+    depths, widths, sides = shape(variant, image_size)
+    match variant:
+        case CoAtNetVariant():
+            yield _stage("S0", "convolution", depths[0], widths[0], sides[0]), ("stem",)
+            stages = [
+                _stage(f"S{i}", "MBConv" if letter == "C" else "Transformer", depths[i], widths[i], sides[i])
+                for i, letter in enumerate(variant.layout.split("-"), start=1)
+            ]
+            if variant.split is not None:
+                stages.insert(2, _stage("S3", "MBConv", *variant.split, sides[3]))
+            for number, stage in enumerate(stages):
+                yield stage, (f"stages.{number}",)
+            yield (
+                _stage("head", "dense, classifier" if variant.blocks.dense_head else "classifier", 1, widths[4]),
+                ("head",),
+            )
+        case ViTRelVariant():
+            yield _stage("stem", f"patches of {variant.patch}", 1, widths[0], sides[0]), ("stem",)
+            yield _stage("blocks", "Transformer", depths[0], widths[0], sides[0]), ("stages",)
+            yield _stage("head", "classifier", 1, widths[0]), ("head",)
+        case CoaTVariant():
+            for i in range(4):
+                yield _stage(f"scale {i + 1}", "serial", depths[i], widths[i], sides[i]), (f"scales.{i}",)
+            if variant.parallel_depth:
+                yield _stage("scales 2-4", "parallel", variant.parallel_depth, widths[3]), ("parallel",)
+            yield _stage("head", "classifier", 1, widths[3]), ("norms", "merge", "classifier")
+        case _:
+            for name, module in network.named_children():
+                yield _stage(name, type(module).__name__), (name,)
+
+
+def _macs_of(module: nn.Module, path: str, macs: Mapping[str, int]) -> int:
+    """Multiply-adds within a module; one that only holds others, and is never called, is not among the counted."""
+    if path in macs:
+        return macs[path]
+    return sum(_macs_of(child, f"{path}.{name}", macs) for name, child in module.named_children())

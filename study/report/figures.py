@@ -51,7 +51,7 @@ def mean_and_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array
 def loss_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Train (probe) loss against step, the loss on a logarithmic axis: Fig. 1 of CoAtNet (arXiv 2106.04803), top."""
     with mpl.rc_context(RC):
-        figure, (axes,) = _canvas(curves)
+        figure, (axes,) = canvas(curves)
         _draw_train_loss(axes, curves, runs)
     return figure
 
@@ -59,7 +59,7 @@ def loss_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 def accuracy_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Test accuracy against step: Fig. 1 of CoAtNet (arXiv 2106.04803), bottom."""
     with mpl.rc_context(RC):
-        figure, (axes,) = _canvas(curves)
+        figure, (axes,) = canvas(curves)
         _draw_test_accuracy(axes, curves, runs)
     return figure
 
@@ -67,7 +67,7 @@ def accuracy_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 def loss_and_accuracy(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Fig. 1 of CoAtNet (arXiv 2106.04803) remade: train loss and test accuracy against step, side by side."""
     with mpl.rc_context(RC):
-        figure, (left, right) = _canvas(curves, panels=2)
+        figure, (left, right) = canvas(curves, panels=2)
         _draw_train_loss(left, curves, runs)
         _draw_test_accuracy(right, curves, runs)
     return figure
@@ -80,7 +80,7 @@ def accuracy_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     beyond is drawn thin. Shaded is the matched region, the losses that all runs of all variants pass.
     """
     with mpl.rc_context(RC):
-        figure, (axes,) = _canvas(curves)
+        figure, (axes,) = canvas(curves)
         alive = _alive(curves, runs)
         region = matched_region(alive)
         if region and alive["variant"].nunique() > 1:
@@ -93,19 +93,19 @@ def accuracy_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         _loss_axis(axes, curves, "x")
         axes.invert_xaxis()
         axes.set_xlabel("train loss (probe), nats")
-        _accuracy_axis(axes, "test accuracy")
+        accuracy_axis(axes, "test accuracy")
     return figure
 
 
 def gap_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Train (probe) minus test accuracy against epoch."""
     with mpl.rc_context(RC):
-        figure, (axes,) = _canvas(curves)
+        figure, (axes,) = canvas(curves)
         gaps = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"])
         _draw_means(axes, gaps, runs, "epoch", "gap")
         axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
         _count_axis(axes, "epoch")
-        _accuracy_axis(axes, "train − test accuracy, points")
+        accuracy_axis(axes, "train − test accuracy, points")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:g}".replace("-", "−")))
     return figure
 
@@ -178,10 +178,10 @@ def save(figure: Figure, path: Path) -> Path:
 # ---------------------------------------------------------------- how they are drawn
 
 
-def _canvas(curves: pd.DataFrame, panels: int = 1) -> tuple[Figure, list[Axes]]:
+def canvas(curves: pd.DataFrame, panels: int = 1, width: float | None = None) -> tuple[Figure, list[Axes]]:
     """An empty figure of a column's width (two panels: both columns) with the legend of all variants above."""
     variants = looks(curves["variant"])
-    width = COLUMN if panels == 1 else TEXT
+    width = width or (COLUMN if panels == 1 else TEXT)
     columns = _legend_columns(list(variants), width)
     figure = Figure(figsize=(width, 2.25 + 0.15 * np.ceil(len(variants) / columns)), layout="constrained")
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
@@ -214,7 +214,7 @@ def _draw_train_loss(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame) -> No
 def _draw_test_accuracy(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame) -> None:
     _draw_means(axes, curves, runs, "step", "test_accuracy")
     _count_axis(axes, "step")
-    _accuracy_axis(axes, "test accuracy")
+    accuracy_axis(axes, "test accuracy")
 
 
 def _draw_means(
@@ -224,7 +224,7 @@ def _draw_means(
     alive = _alive(curves, runs)
     for label, look in looks(curves["variant"]).items():
         table = alive[alive["variant"] == label].pivot(index="run", columns=x, values=y).dropna(axis="columns")
-        _draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, look, logarithmic)
+        draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, look, logarithmic)
         ended = curves[(curves["variant"] == label) & ~curves["run"].isin(alive["run"])]
         for _, curve in ended.groupby("run"):
             finite = curve[np.isfinite(curve[y])].sort_values(x)
@@ -242,7 +242,7 @@ def _draw_at_losses(axes: Axes, curves: pd.DataFrame, label: str, look: Look) ->
     region = matched_region(curves)
     if region:
         at = np.geomspace(*region, 200)
-        _draw_band(axes, at, at_losses(curves, "test_accuracy", at).to_numpy(), label, look)
+        draw_band(axes, at, at_losses(curves, "test_accuracy", at).to_numpy(), label, look)
     for _, curve in curves.groupby("run"):
         values = at_losses(curve, "test_accuracy", everything).to_numpy()[0]
         if region:
@@ -250,8 +250,8 @@ def _draw_at_losses(axes: Axes, curves: pd.DataFrame, label: str, look: Look) ->
         axes.plot(everything, values, color=look.colour, linewidth=0.6, alpha=0.6)
 
 
-def _draw_band(axes: Axes, x: Array, values: Array, label: str, look: Look, logarithmic: bool = False) -> None:
-    """Mean over the rows of `values` (runs, points) with its interval."""
+def draw_band(axes: Axes, x: Array, values: Array, label: str, look: Look, logarithmic: bool = False) -> None:
+    """Mean over the rows of `values` (runs, points) with its interval, in the look of a variant."""
     if values.size == 0:
         return
     transformed = np.log(values) if logarithmic else values
@@ -277,7 +277,7 @@ def _count_axis(axes: Axes, label: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n / 1000:g}k" if thousands and n else f"{n:,.0f}"))
 
 
-def _accuracy_axis(axes: Axes, label: str) -> None:
+def accuracy_axis(axes: Axes, label: str) -> None:
     """Fractions, in percent."""
     _keep_lines_in_view(axes)
     axes.set_ylabel(label)

@@ -17,16 +17,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from study.files import write_text
+from study.report.family_section import read_family_section, with_members
 from study.report.sections import ClaimView, Section, read_section
 from study.report.style import looks
 from study.report.tables import to_latex, to_markdown
+from study.sweep.family import is_family
 
 SIGNS = {"confirmed": "✓", "contradicted": "✗", "undecided": "?"}  # a verdict without its colour
 
 
 def read_sections(folders: Sequence[Path]) -> list[Section]:
     """Each folder's section. Raises StudyError for a folder that holds no results, or no finished run."""
-    return [read_section(folder, f"s{place}") for place, folder in enumerate(folders, 1)]
+    return [
+        (read_family_section if is_family(folder) else read_section)(folder, f"s{place}")
+        for place, folder in enumerate(folders, 1)
+    ]
 
 
 def write_report(folders: Sequence[Path], path: Path) -> Path:
@@ -34,7 +39,7 @@ def write_report(folders: Sequence[Path], path: Path) -> Path:
 
     Raises StudyError for a folder that holds no results, or no finished run.
     """
-    sections = read_sections(folders)
+    sections = read_sections(with_members(folders))
     environment = Environment(
         loader=PackageLoader("study.report", "."),
         autoescape=True,
@@ -57,6 +62,7 @@ def write_report(folders: Sequence[Path], path: Path) -> Path:
 def write_markdown(folders: Sequence[Path], path: Path) -> Path:
     """The same answers and tables for a repository's page, with those figures that `study plot` has left."""
     parts: list[str] = []
+    folders = with_members(folders)
     for folder, section in zip(folders, read_sections(folders), strict=True):
         parts.append(f"# {section.title}\n\n{section.subtitle}\n")
         parts += map(_claim_in_words, section.claims)
@@ -83,6 +89,6 @@ def _claim_in_words(view: ClaimView) -> str:
 
 def write_latex(folders: Sequence[Path], path: Path) -> Path:
     """The same tables as LaTeX `table` environments, to \\input with the package booktabs."""
-    tables = [table for section in read_sections(folders) for table in section.all_tables]
+    tables = [table for section in read_sections(with_members(folders)) for table in section.all_tables]
     write_text(path, "\n".join(map(to_latex, tables)))
     return path

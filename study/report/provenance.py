@@ -12,6 +12,7 @@ import pandas as pd
 from study.config import Experiment
 from study.report.tables import Table
 from study.sweep.store import Store
+from study.sweep.tuned import read_tuned
 
 # What `study.environment` records, in the words of the report; what is not named here is a library's version.
 PLACES = {
@@ -36,7 +37,7 @@ class Provenance:
 
 def provenance(store: Store, runs: pd.DataFrame) -> Provenance:
     """All that the folder knows about how it came to be."""
-    rows = [*_commands(store), *_settings(store.experiment), *_environment(_recorded(store))]
+    rows = [*_commands(store), *_settings(store.experiment), _rates(store), *_environment(_recorded(store))]
     minutes = runs["seconds"].sum() / 60
     took = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
     rows.append(("training time", f"{took} over {len(runs)} runs, evaluation excluded"))
@@ -60,6 +61,11 @@ def _settings(experiment: Experiment) -> Iterable[tuple[str, str]]:
     if data.fractals:
         yield "fractals", _list(data.fractals.model_dump())
     yield "recipe", _list(experiment.training.model_dump())
+    if (origin := experiment.pretraining) is not None:
+        images = f" on {origin.data.name}, {origin.data.image_size} pixels" if origin.data else ""
+        yield "starts from", f"{origin.name}{images}"
+        if origin.training is not None:
+            yield "recipe of the pretraining", _list(origin.training.model_dump())
     yield "sizes", f"{experiment.budget:,} {experiment.match}, geometry {experiment.geometry}"
     yield "blocks", _list(experiment.blocks.model_dump())
     yield "variants", ", ".join(experiment.variants)
@@ -68,6 +74,16 @@ def _settings(experiment: Experiment) -> Iterable[tuple[str, str]]:
         "test images",
         "measured along training as the probe is, and plotted; no rate, epoch or variant is chosen on them",
     )
+
+
+def _rates(store: Store) -> tuple[str, str]:
+    """How the learning rates were chosen, and on which images."""
+    shared, tuned = store.experiment.training.lr, read_tuned(store.folder)
+    if not store.experiment.rates:
+        return "learning rates", f"{shared:g} for every variant, not tuned"
+    rates = ", ".join(f"{label} {rate:g}" for label, rate in store.experiment.rates.items())
+    how = tuned.policy if tuned else "how they were chosen is not recorded here"
+    return "learning rates", f"{rates}: {how}. All variants were run at {shared:g} too."
 
 
 def _list(settings: Mapping[str, Any]) -> str:

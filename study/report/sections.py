@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ from study.report.inline import inline_svg, panels
 from study.report.provenance import Provenance, provenance
 from study.report.style import study_order
 from study.report.tables import Table, capitalised, number, p_value, scale_of, shown_unit
+from study.report.tuning_table import tuning_table
 from study.sweep.store import Store, read_tables
+from study.sweep.tuned import read_tuned
 
 FIGURES_SHOWN = ("train_loss", "test_accuracy", "accuracy_at_loss", "gap_curve")
 READOUTS_SHOWN = ("accuracy_at_matched_loss", "final_test_accuracy", "final_gap")  # after those of the claims
@@ -75,6 +77,7 @@ class Section:
     tables: list[Table]
     provenance: Provenance
     curves: list[dict[str, Any]]
+    without_claims: str = "This experiment states no claim, so nothing is tested; curves and values follow."
 
     @property
     def all_tables(self) -> list[Table]:
@@ -99,15 +102,20 @@ def read_section(folder: Path, key: str) -> Section:
         *(tables.readout_summary(name, curves, runs) for name in readouts),
     ]
     history = store.claims_history()
+    claims = [
+        read_claim(claim, curves, runs, history, f"{key}-claim{place}")
+        for place, claim in enumerate(experiment.claims, 1)
+    ]
+    if experiment.rates:
+        claims += _claims_at_shared_rate(store, history, key)
+    if tuned := read_tuned(folder):
+        shown.append(tuning_table(tuned))
     return Section(
         key=key,
         title=f"{capitalised(experiment.name)} on {experiment.data.name}",
         subtitle=_subtitle(experiment, runs),
         variants=study_order(runs["variant"]),
-        claims=[
-            read_claim(claim, curves, runs, history, f"{key}-claim{place}")
-            for place, claim in enumerate(experiment.claims, 1)
-        ],
+        claims=claims,
         figures=[_curve_figure(name, curves, runs, key) for name in FIGURES_SHOWN],
         tables=[table for table in shown if table],
         provenance=provenance(store, runs),
@@ -118,14 +126,29 @@ def read_section(folder: Path, key: str) -> Section:
 def _subtitle(experiment: Experiment, runs: pd.DataFrame) -> str:
     data, recipe = experiment.data, experiment.training
     images = f"{data.train_size:,} training images" if data.train_size else "all training images"
+    images = "a stream that repeats none" if data.stream else images
     seeds = runs["seed"].nunique()
     return (
         f"{runs['variant'].nunique()} variants of {experiment.budget:,} {experiment.match}, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}, {recipe.epochs} epochs of {images} at {data.image_size} pixels"
+        f"seed{'s' if seeds > 1 else ''}, {recipe.duration} of {images} at {data.image_size} pixels"
     )
 
 
 # ---------------------------------------------------------------- claims
+
+
+def _claims_at_shared_rate(store: Store, history: Sequence[dict[str, Any]], key: str) -> list[ClaimView]:
+    """Where learning rates are tuned: the claims once more, at the rate that all variants share."""
+    runs, curves = read_tables(store.folder, shared_rate=True)
+    if runs.empty or curves.empty:
+        return []
+    rate = f"at the shared learning rate {store.experiment.training.lr:g}"
+    views = []
+    for place, claim in enumerate(store.experiment.claims, 1):
+        view = read_claim(claim, curves, runs, history, f"{key}-shared{place}")
+        said = f"{capitalised(rate)}, not at tuned ones as above."
+        views.append(replace(view, readout=f"{view.readout}, {rate}", cautions=[said, *view.cautions]))
+    return views
 
 
 def read_claim(

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +46,7 @@ class PlainDisplay:
         self.said: dict[str, float] = {}
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)  # labels have brackets
 
     def started(self, run: Run) -> None:
         self.said[run.id] = time.monotonic()
@@ -93,7 +94,7 @@ class LiveDisplay:
         table = Table.grid(padding=(0, 2))
         for run, live in self.running.values():
             bar = ProgressBar(total=live.get("steps", 1), completed=live.get("step", 0), width=20)
-            table.add_row(run.label, f"seed {run.seed}", bar, _line(live) if live else "starting")
+            table.add_row(escape(run.label), f"seed {run.seed}", bar, _line(live) if live else "starting")
         parts = sum(live["step"] / live["steps"] for _, live in self.running.values() if live)
         table.add_row(
             "[bold]sweep",

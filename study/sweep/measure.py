@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from study.config import Run, Training, Variant
+from study.config import Data, Run, Training, Variant
 from study.errors import StudyError
 from study.sweep.local import Slot
 from study.sweep.plan import Plan
@@ -66,12 +67,38 @@ def measure(
 def estimate(runs: Sequence[Run], plan: Plan, speeds: Mapping[str, Speed], at_once: int) -> float:
     """Seconds that `runs` will take: their steps, their evaluations, and starting their processes."""
     recipe = plan.experiment.training
-    evaluations = math.ceil(plan.steps / (recipe.eval_every or recipe.steps_per_epoch(plan.train_images)))
+    evaluations = math.ceil(plan.steps / recipe.evaluation_steps(plan.train_images))
     batches = evaluations * (min(recipe.probe_size, plan.train_images) + plan.test_images) / recipe.batch_size
     each = [
         START_SECONDS + plan.steps * speeds[run.label].step + batches * speeds[run.label].evaluation for run in runs
     ]
     return max(sum(each) / at_once, max(each, default=0.0))
+
+
+def stream_share(variant: Variant, data: Data, training: Training, rounds: int = 5, device: str = "cpu") -> float:
+    """What making the images of a stream takes of a training step on them: median over rounds, in this process.
+
+    Each round makes one block of images and takes one step on its first batch; a block's time is shared by its batches.
+    """
+    from study.data.stream import Stream
+    from study.models import build, place
+    from study.training.evaluate import Normalisation
+    from study.training.step import Stepper
+
+    stream = Stream(data, training.batch_size, 0, device)
+    network = place(build(variant, stream.fractals.classes, data.image_size), stream.device).train()
+    stepper = Stepper(network, training)
+    normalise = Normalisation.of(stream.first(training.batch_size)[0], stream.device)
+    shares = []
+    for round_ in range(rounds + 1):
+        started = time.perf_counter()
+        images, labels = stream.at(round_ * stream.batches_per_block)
+        int(images[0, 0, 0, 0])  # waits for the device
+        made = time.perf_counter()
+        stepper.step(normalise(images), labels, training.lr).item()
+        making, stepping = (made - started) / stream.batches_per_block, time.perf_counter() - made
+        shares.append(making / (making + stepping))
+    return statistics.median(shares[1:])  # the first warms up
 
 
 def main(order: dict[str, Any]) -> dict[str, tuple[float, float]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.config import Data, Experiment, Run, Variant, override, parse_model, parse_variant
+from study.config import Data, Experiment, Run, Training, Variant, override, parse_model, parse_variant
 from study.errors import StudyError
 
 
@@ -20,8 +21,8 @@ def experiment_file(name: str = "generalization") -> Path:
     raise StudyError(f"the experiment {name}.py did not come with this installation: name a file")
 
 
-def load_experiment(path: Path) -> Experiment:
-    """The `experiment` that a Python file defines. Raises StudyError if there is none."""
+def load_experiment(path: Path, name: str = "experiment") -> Experiment:
+    """The experiment that a Python file defines under a name. Raises StudyError if there is none."""
     if not path.is_file():
         raise StudyError(f"there is no experiment file {path}")
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
@@ -32,9 +33,9 @@ def load_experiment(path: Path) -> Experiment:
         spec.loader.exec_module(module)
     except Exception as error:
         raise StudyError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    experiment = getattr(module, "experiment", None)
+    experiment = getattr(module, name, None)
     if not isinstance(experiment, Experiment):
-        raise StudyError(f"{path} defines no `experiment = study.Experiment(...)`")
+        raise StudyError(f"{path} defines no `{name} = study.Experiment(...)`")
     return experiment
 
 
@@ -45,24 +46,30 @@ class Plan:
     experiment: Experiment  # its data carry their fingerprint
     variants: dict[str, Variant]
     classes: int
-    train_images: int
+    train_images: int  # different ones that a run sees
     test_images: int
 
     @property
     def runs(self) -> list[Run]:
-        """Every variant with every seed; all variants of a seed before the next seed, so that comparisons fill up."""
-        recipe, data = self.experiment.training, self.experiment.data
+        """Every variant with every seed; all variants of a seed before the next seed, so that comparisons fill up.
+
+        Where learning rates are tuned, first all runs at these, then those at the recipe's rate, which all share.
+        """
+        shared, rates = self.experiment.training, self.experiment.rates
+        tuned = {label: shared.model_copy(update={"lr": rates.get(label, shared.lr)}) for label in self.variants}
+        return self._runs(tuned) + self._runs({label: shared for label in rates if tuned.get(label, shared) != shared})
+
+    def _runs(self, recipes: Mapping[str, Training]) -> list[Run]:
         return [
-            Run(variant=variant, data=data, training=recipe, seed=seed, label=label)
+            Run(variant=self.variants[label], data=self.experiment.data, training=recipe, seed=seed, label=label)
             for seed in self.experiment.seeds
-            for label, variant in self.variants.items()
+            for label, recipe in recipes.items()
         ]
 
     @property
     def steps(self) -> int:
         """Updates in one run."""
-        recipe = self.experiment.training
-        return recipe.epochs * recipe.steps_per_epoch(self.train_images)
+        return self.experiment.training.steps(self.train_images)
 
 
 def make_plan(experiment: Experiment, data_dir: Path | None = None) -> Plan:
@@ -74,10 +81,13 @@ def make_plan(experiment: Experiment, data_dir: Path | None = None) -> Plan:
     from study.data import load
 
     data = load(experiment.data, data_dir)
-    experiment.training.steps_per_epoch(len(data.train_labels))
+    seen = len(data.train_labels) if not experiment.data.stream else experiment.training.samples or 0
+    experiment.training.steps_per_epoch(seen)
     variants = resolve_variants(experiment, data.classes)
+    if experiment.rates and (missing := [label for label in variants if label not in experiment.rates]):
+        raise StudyError(f"rates name no learning rate of {', '.join(missing)}")
     known = experiment.model_copy(update={"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint})})
-    return Plan(known, variants, data.classes, len(data.train_labels), len(data.test_labels))
+    return Plan(known, variants, data.classes, seen, len(data.test_labels))
 
 
 def label_of(name: str) -> str:

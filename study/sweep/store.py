@@ -24,6 +24,9 @@ from study.config import Experiment, Run, parse_model
 from study.errors import StudyError
 from study.files import atomic, write_json, write_text
 
+FAMILY = "family.json"  # marks the folder of a family of results folders: study/sweep/family.py
+TUNING = "tuning"  # holds the results folders of the rates that were tried: study/tuning.py
+SHARED = "-shared-rate"  # in the names of tables at the shared rate, where there are tuned ones
 STATES = ("done", "diverged", "running", "failed", "interrupted", "missing")
 
 RUN_COLUMNS = [
@@ -68,7 +71,7 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         if not (folder / "experiment.json").exists():
-            raise StudyError(f"{folder} is not a results folder: it has no experiment.json")
+            raise StudyError(_not_results(folder, "it has no experiment.json"))
         text = (folder / "experiment.json").read_text(encoding="utf-8")
         self.experiment = parse_model(Experiment, text, f"{folder / 'experiment.json'}: ")
 
@@ -76,19 +79,22 @@ class Store:
     def create(cls, folder: Path, experiment: Experiment) -> Store:
         """Start a folder for `experiment`, or join one that holds the same experiment.
 
-        Joining may add variants and seeds. Anything else that differs would put runs side by side that cannot be
-        compared: StudyError, naming what differs. So does a folder that holds something else.
+        Joining may add variants and seeds, and tuned rates where there were none. Anything else that differs would put
+        runs side by side that cannot be compared: StudyError, naming what differs. So does a folder that holds
+        something else.
         """
         path = folder / "experiment.json"
         if path.exists():
             old = cls(folder).experiment
-            fixed = old.model_dump(exclude={"variants", "seeds", "claims"})
-            asked = experiment.model_dump(exclude={"variants", "seeds", "claims"})
-            if differs := _differences(fixed, asked):
+            rates = {**old.rates, **experiment.rates}
+            fixed, asked = (each.model_dump(exclude={"variants", "seeds", "claims"}) for each in (old, experiment))
+            fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
+            if differs := differences(fixed, asked):
                 raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
             variants = dict.fromkeys([*old.variants, *experiment.variants])
             seeds = dict.fromkeys([*old.seeds, *experiment.seeds])
-            experiment = experiment.model_copy(update={"variants": tuple(variants), "seeds": tuple(seeds)})
+            joined = {"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates}
+            experiment = experiment.model_copy(update=joined)
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StudyError(f"{folder} exists and holds no results of a study: choose another folder with --out")
         write_json(path, experiment.model_dump(mode="json"))
@@ -102,16 +108,26 @@ class Store:
         return self.folder / "runs" / run_id
 
     def add(self, run: Run) -> Path:
-        """The run's folder, with its configuration in it."""
+        """The run's folder, with its configuration in it; until it is done, with what is not part of its identity too.
+
+        So a run finds the weights that it starts from after they have moved.
+        """
         folder = self.path(run.id)
-        if not (folder / "run.json").exists():
+        if not (folder / "result.json").exists():
             write_json(folder / "run.json", run.model_dump(mode="json"))
         return folder
 
-    def runs(self) -> list[Run]:
-        """Every run that was ever started here, by label and seed."""
+    def runs(self, shared_rate: bool = False) -> list[Run]:
+        """Every run that was ever started here, by label and seed.
+
+        Where learning rates are tuned, those at each variant's own rate, or those at the recipe's, which all share.
+        """
         paths = sorted((self.folder / "runs").glob("*/run.json"))
         runs = [parse_model(Run, path.read_text(encoding="utf-8"), f"{path}: ") for path in paths]
+        if rates := self.experiment.rates:
+            shared = self.experiment.training.lr
+            at = {run.label: shared if shared_rate else rates.get(run.label, shared) for run in runs}
+            runs = [run for run in runs if run.training.lr == at[run.label]]
         order = {label: i for i, label in enumerate(self.experiment.variants)}
         return sorted(runs, key=lambda run: (order.get(run.label, len(order)), run.label, run.seed))
 
@@ -136,10 +152,10 @@ class Store:
 
     # ------------------------------------------------------------ tables
 
-    def results(self) -> pd.DataFrame:
-        """`runs`: one row a finished run (columns RUN_COLUMNS)."""
+    def results(self, shared_rate: bool = False) -> pd.DataFrame:
+        """`runs`: one row a finished run (columns RUN_COLUMNS), as `runs` chooses them."""
         rows = []
-        for run in self.runs():
+        for run in self.runs(shared_rate):
             if not (self.path(run.id) / "result.json").exists():
                 continue
             result = self.result(run.id)
@@ -152,10 +168,10 @@ class Store:
             rows.append({column: row.get(column) for column in RUN_COLUMNS})
         return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
-    def curves(self) -> pd.DataFrame:
-        """`curves`: one row an evaluation of a finished run (columns CURVE_COLUMNS)."""
+    def curves(self, shared_rate: bool = False) -> pd.DataFrame:
+        """`curves`: one row an evaluation of a finished run (columns CURVE_COLUMNS), as `runs` chooses them."""
         rows = []
-        for run in self.runs():
+        for run in self.runs(shared_rate):
             folder = self.path(run.id)
             if (folder / "result.json").exists():
                 for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
@@ -163,7 +179,10 @@ class Store:
         return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
     def write_tables(self) -> list[Path]:
-        """Remake `runs.csv`, `curves.csv` and `environments.json` (where it was made) from the runs' own files."""
+        """Remake `runs.csv`, `curves.csv` and `environments.json` (where it was made) from the runs' own files.
+
+        Where learning rates are tuned, those of the shared rate are `runs-shared-rate.csv`, `curves-shared-rate.csv`.
+        """
         environments: list[Any] = []
         for run in self.runs():
             if (self.path(run.id) / "result.json").exists():
@@ -171,7 +190,10 @@ class Store:
                 environments += [made] if made not in environments else []
         write_json(self.folder / "environments.json", environments)
         paths = []
-        for name, table in (("runs", self.results()), ("curves", self.curves())):
+        tables = {"runs": self.results(), "curves": self.curves()}
+        if self.experiment.rates:
+            tables |= {f"runs{SHARED}": self.results(True), f"curves{SHARED}": self.curves(True)}
+        for name, table in tables.items():
             with atomic(self.folder / f"{name}.csv") as temporary:
                 table.to_csv(temporary, index=False)
             paths.append(self.folder / f"{name}.csv")
@@ -222,14 +244,24 @@ def can_lock(folder: Path) -> bool:
         return held
 
 
-def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`runs` and `curves` of a results folder: from the runs' files if they are here, else from its tables."""
+def read_tables(folder: Path, shared_rate: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`runs` and `curves` of a results folder: from the runs' files if they are here, else from its tables.
+
+    `shared_rate`: where learning rates are tuned, of the runs at the rate that all variants share.
+    """
     if (folder / "runs").is_dir():
         store = Store(folder)
-        return store.results(), store.curves()
-    if not (folder / "runs.csv").exists():
-        raise StudyError(f"{folder} is not a results folder: it has neither runs nor runs.csv")
-    return pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "curves.csv")
+        return store.results(shared_rate), store.curves(shared_rate)
+    suffix = SHARED if shared_rate else ""
+    if not (folder / f"runs{suffix}.csv").exists():
+        raise StudyError(_not_results(folder, f"it has neither runs nor runs{suffix}.csv"))
+    return pd.read_csv(folder / f"runs{suffix}.csv"), pd.read_csv(folder / f"curves{suffix}.csv")
+
+
+def _not_results(folder: Path, why: str) -> str:
+    if (folder / FAMILY).exists():
+        return f"{folder} holds a results folder for each size of the training set: name one of them, or study scale it"
+    return f"{folder} is not a results folder: {why}"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -240,9 +272,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _differences(old: Any, new: Any, where: str = "") -> str:
+def differences(old: Any, new: Any, where: str = "") -> str:
     """The first few settings that differ, as `training.epochs 10, asked for 20`."""
     if isinstance(old, dict) and isinstance(new, dict):
-        found = [_differences(old.get(key), new.get(key), f"{where}.{key}".lstrip(".")) for key in {**old, **new}]
+        found = [differences(old.get(key), new.get(key), f"{where}.{key}".lstrip(".")) for key in {**old, **new}]
         return ", ".join(filter(None, found))
     return "" if old == new else f"{where} is {old}, asked for {new}"

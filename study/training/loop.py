@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 from study.config import Run, digest
 from study.data import load
 from study.data.batches import Batches
+from study.data.stream import Stream
 from study.environment import environment
 from study.files import atomic, write_json
 from study.models import build, place
@@ -26,6 +28,7 @@ from study.training import checkpoint
 from study.training.checkpoint import Progress
 from study.training.evaluate import Normalisation, evaluate
 from study.training.optimizer import learning_rate
+from study.training.start import build_from
 from study.training.step import Stepper
 
 Row = dict[str, Any]
@@ -50,7 +53,8 @@ def train(
     that is not finite ends the run as "diverged", which is a result too.
 
     `on_row` is called after each new row of metrics is written, `on_progress` with a small dict about once a second.
-    Raises StudyError for data that cannot be had or has changed, and for a checkpoint that cannot be read.
+    Raises StudyError for data, or weights to start from, that cannot be had or have changed, and for a checkpoint that
+    cannot be read.
     """
     recipe, where = run.training, torch.device(device)
 
@@ -58,21 +62,29 @@ def train(
     data = load(run.data, data_dir)
     train_images, train_labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
     test_images, test_labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
-    batches = Batches(train_images, train_labels, recipe.batch_size, run.seed, where)
     normalise = Normalisation.of(train_images, where)
-    probe = probe_indices(len(train_labels), recipe.probe_size)
+    batches: Batches | Stream
+    if run.data.stream:  # fresh images at every step; the probe are the first ones, all seen once the first block is
+        batches, images_in_epoch = Stream(run.data, recipe.batch_size, run.seed, where), recipe.samples or 0
+        probe_images, probe_labels = batches.first(recipe.probe_size)
+    else:
+        batches = Batches(train_images, train_labels, recipe.batch_size, run.seed, where)
+        images_in_epoch = len(train_labels)
+        probe = probe_indices(images_in_epoch, recipe.probe_size)
+        probe_images, probe_labels = train_images[probe], train_labels[probe]
 
-    # Network: its initial weights have a generator of their own.
-    network = build(run.variant, data.classes, run.data.image_size, seed_of(run.seed, "weights"))
+    # Network: its initial weights have a generator of their own. Fine-tuning draws the classifier alone.
+    make = build if run.start is None else partial(build_from, run.start)
+    network = make(run.variant, data.classes, run.data.image_size, seed_of(run.seed, "weights"))
     cost = network_cost(run.variant, data.classes, run.data.image_size, recipe.precision)
     network = place(network, where).train()
     stepper = Stepper(network, recipe)
     torch.manual_seed(seed_of(run.seed, "noise"))  # of stochastic depth, for those who switch it on
 
     # Durations, all in steps.
-    per_epoch = recipe.steps_per_epoch(len(train_labels))
-    steps = recipe.epochs * per_epoch
-    eval_every = recipe.eval_every or per_epoch
+    per_epoch = recipe.steps_per_epoch(images_in_epoch)
+    steps = recipe.steps(images_in_epoch)
+    eval_every = recipe.evaluation_steps(images_in_epoch)
 
     # Continue where the last attempt stopped.
     progress = Progress()
@@ -103,9 +115,7 @@ def train(
             reported = time.monotonic()
         if evaluates:
             with clock.paused():
-                probe_loss, probe_accuracy = evaluate(
-                    network, train_images[probe], train_labels[probe], normalise, recipe.precision
-                )
+                probe_loss, probe_accuracy = evaluate(network, probe_images, probe_labels, normalise, recipe.precision)
                 test_loss, test_accuracy = evaluate(network, test_images, test_labels, normalise, recipe.precision)
             if not math.isfinite(probe_loss + test_loss):
                 return finish(run, folder, network, cost, progress, metrics, progress.step)

@@ -13,13 +13,15 @@ UNDECAYED = ("bias_table", "table_HWC", "class_token")  # as in the official cod
 
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
-    """AdamW; weight decay, if any, spares biases, norms and position tables.
+    """AdamW on the parameters that are not frozen; weight decay, if any, spares biases, norms and position tables.
 
     The fused step is the same arithmetic in one kernel: used where torch has it, on CPU and CUDA.
     """
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         group = spared if parameter.ndim < 2 or name.endswith(UNDECAYED) else decayed
         group.append(parameter)
     groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": spared, "weight_decay": 0.0}]

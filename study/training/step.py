@@ -9,13 +9,19 @@ from torch.nn import functional as F
 from study.config import Training
 from study.training.evaluate import autocast
 from study.training.optimizer import make_optimizer
+from study.training.start import freeze
 
 
 class Stepper:
-    """Forward at the recipe's precision, cross-entropy in float32, backward, clipping of the gradient's norm, AdamW."""
+    """Forward at the recipe's precision, cross-entropy in float32, backward, clipping of the gradient's norm, AdamW.
+
+    With `training.freeze` the network is put in eval mode and only its classifier is trained.
+    """
 
     def __init__(self, network: nn.Module, training: Training):
         self.network, self.training = network, training
+        if training.freeze:
+            freeze(network)
         self.forward = torch.compile(network) if training.compile else network
         self.optimizer = make_optimizer(network, training)
         self.parameters = list(network.parameters())

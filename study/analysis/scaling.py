@@ -1,0 +1,337 @@
+"""What changes as data grow: crossings of variants, a scaling law for each, and rankings beyond the data that one has.
+
+    scaling = scale(points, published=PUBLISHED)      # points: columns variant, seed, images, accuracy
+    for crossing in scaling.crossings: print(crossing)
+
+Uncertainty comes from a parametric bootstrap of the means over seeds, independent at each size: mean + sd / √n · t with
+n - 1 degrees of freedom, as the bands of the figures. It says nothing about whether the law holds where nobody has
+measured: for that the largest sizes are held out.
+
+Shape suffixes: D draws, S sizes, V variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.analysis.laws import PARAMETERS, Law, fit_law
+from study.analysis.notation import parse_ranking
+from study.analysis.statistics import Floats, draw_means, rank_probabilities, tau_b
+from study.errors import StudyError
+
+DRAWS = 400
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Published:
+    """A ranking with the number of training images that it was measured on."""
+
+    images: int
+    data: str
+    ranking: str
+
+
+PUBLISHED = (
+    Published(1_281_167, "ImageNet-1K", "C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL"),
+    Published(300_000_000, "JFT", "C-C-T-T ≈ C-T-T-T > ViT_REL > C-C-C-T > C-C-C-C"),
+)  # CoAtNet (arXiv 2106.04803), section 2.2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % bootstrap interval; the ends are None where a size has fewer than 2 seeds."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A variant at a size: test accuracy and its interval over `seeds` seeds."""
+
+    variant: str
+    images: int
+    seeds: int
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where `overtakes` becomes better than `overtaken`, linear in log images between two sizes.
+
+    `share` is the part of the bootstrap's draws in which it does so anywhere; the interval is of those.
+    """
+
+    overtakes: str
+    overtaken: str
+    images: Estimate
+    share: float | None
+
+    def __str__(self) -> str:
+        if self.images.low is None or self.images.high is None or self.share is None:
+            reach = "one seed: no interval"
+        else:
+            reach = f"{self.images.low:,.0f} to {self.images.high:,.0f}, in {self.share:.0%} of draws"
+        return f"{self.overtakes} overtakes {self.overtaken} at {self.images.value:,.0f} images ({reach})"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A measured accuracy at a size that the law was not fitted on, against what it predicts there.
+
+    `off` is predicted minus measured with the interval of that difference; `agrees` says whether that holds 0.
+    """
+
+    variant: str
+    images: int
+    measured: float
+    predicted: float
+    off: Estimate
+    agrees: bool | None
+
+
+@dataclass(frozen=True)
+class VariantLaw:
+    """error = a · images^-b + c of one variant, error being 1 - test accuracy."""
+
+    variant: str
+    a: Estimate
+    b: Estimate
+    c: Estimate
+    rmse: float
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """The laws read at a number of images, best variant first, and what they say of a ranking published for it.
+
+    `ranks[v][r]`: part of the draws in which the v-th of `variants` has rank r. `tau` is Kendall's τ_b with the
+    published ranking, at most `attainable`; None if a variant of that ranking is not among these.
+    """
+
+    published: Published
+    variants: tuple[str, ...]
+    accuracies: tuple[Estimate, ...]
+    ranks: tuple[tuple[float, ...], ...]
+    tau: Estimate | None
+    attainable: float | None
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """All that is said of a family of sweeps. `laws`, `held_out` and `extrapolations` are empty below 4 sizes."""
+
+    sizes: tuple[int, ...]
+    variants: tuple[str, ...]
+    points: tuple[Point, ...]
+    crossings: tuple[Crossing, ...]
+    laws: tuple[VariantLaw, ...]
+    held_out: tuple[HeldOut, ...]
+    extrapolations: tuple[Extrapolation, ...]
+    bands: dict[str, tuple[Floats, Floats, Floats]]  # of each law at `band_images`: best, low, high accuracy
+    band_images: Floats
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, without the bands."""
+        found = asdict(self)
+        del found["bands"], found["band_images"]
+        return found
+
+
+def scale(
+    points: pd.DataFrame,
+    published: Sequence[Published] = PUBLISHED,
+    draws: int = DRAWS,
+    seed: int = 0,
+    samples_seen: int | None = None,
+) -> Scaling:
+    """Analyse accuracy against training images. `points`: columns variant, seed, images, accuracy (fractions).
+
+    `samples_seen` is what each run saw in all, of which a note is made: more images than that none of these runs could see.
+    Sizes at which a variant has no value are left out, and named in the notes. Raises StudyError if fewer than 2 sizes
+    or no variant remain.
+    """
+    points = points[np.isfinite(points["accuracy"].astype(float))]
+    variants = tuple(dict.fromkeys(points["variant"]))
+    counts = points.pivot_table(index="images", columns="variant", values="accuracy", aggfunc="count")
+    sizes = tuple(int(size) for size in counts.index[counts.notna().all(axis=1)])
+    partial = [int(size) for size in counts.index if size not in sizes]
+    notes = [f"Left out, since a variant has no value there: {size:,} images." for size in partial]
+    if len(sizes) < 2:
+        raise StudyError(f"{len(sizes)} sizes have a finished run of every variant: scaling needs at least 2")
+
+    samples = {
+        (size, variant): rows["accuracy"].to_numpy(dtype=float)
+        for (size, variant), rows in points.groupby(["images", "variant"])
+    }
+    mean_SV = np.array([[samples[size, variant].mean() for variant in variants] for size in sizes])
+    drawn_DSV: Floats | None = None
+    if min(len(samples[size, variant]) for size in sizes for variant in variants) >= 2:
+        random = np.random.default_rng(seed)
+        drawn = [draw_means([samples[size, v] for v in variants], "welch", draws, random) for size in sizes]
+        drawn_DSV = np.clip(np.stack(drawn, axis=1), 0, 1)
+    else:
+        notes.append("Without intervals: somewhere a variant has a single seed.")
+
+    laws = _Laws(np.array(sizes, dtype=float), variants, mean_SV, drawn_DSV) if len(sizes) > PARAMETERS else None
+    if laws is None:
+        notes.append(f"Without scaling laws: three parameters need at least {PARAMETERS + 1} sizes.")
+    else:
+        notes.append("The laws' intervals are those of the seeds alone: beyond the data they hold if the law does.")
+        if samples_seen is not None and samples_seen < max((each.images for each in published), default=0):
+            notes.append(
+                f"Each run saw {samples_seen:,} images: trained like this none could see more different ones, so that the "
+                "laws, read beyond, speak of runs that go on as long as they must."
+            )
+    band_images = np.geomspace(sizes[0], max([sizes[-1], *(each.images for each in published)]), 120)
+    return Scaling(
+        sizes=sizes,
+        variants=variants,
+        points=tuple(
+            Point(variant, size, len(samples[size, variant]), _estimate(mean_SV[s, v], _at(drawn_DSV, s, v)))
+            for v, variant in enumerate(variants)
+            for s, size in enumerate(sizes)
+        ),
+        crossings=tuple(_crossings(np.array(sizes, dtype=float), variants, mean_SV, drawn_DSV)),
+        laws=laws.summary() if laws else (),
+        held_out=tuple(_held_out(sizes, variants, mean_SV, drawn_DSV)) if len(sizes) > PARAMETERS + 1 else (),
+        extrapolations=tuple(laws.extrapolate(each) for each in published) if laws else (),
+        bands=laws.bands(band_images) if laws else {},
+        band_images=band_images,
+        notes=tuple(notes),
+    )
+
+
+def _at(drawn_DSV: Floats | None, s: int, v: int) -> Floats | None:
+    return None if drawn_DSV is None else drawn_DSV[:, s, v]
+
+
+def _estimate(value: float, drawn: Floats | None) -> Estimate:
+    if drawn is None or not len(drawn):
+        return Estimate(float(value))
+    low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Estimate(float(value), float(low), float(high))
+
+
+# ---------------------------------------------------------------- crossings
+
+
+def zero_crossings(images: Floats, difference: Floats) -> list[tuple[float, int]]:
+    """Where a difference, measured at rising numbers of images, changes its sign: (images, +1 upwards or -1).
+
+    Linear in log images between two sizes. A difference of exactly 0 has the sign of the last one that is not; so a
+    touch is no crossing.
+    """
+    known = np.flatnonzero(difference)
+    found = []
+    for before, after in pairwise(known):
+        if difference[before] * difference[after] < 0:
+            part = difference[before] / (difference[before] - difference[after])
+            log = np.log(images[before]) + part * (np.log(images[after]) - np.log(images[before]))
+            found.append((float(np.exp(log)), 1 if difference[after] > 0 else -1))
+    return found
+
+
+def _crossings(images: Floats, variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats | None) -> list[Crossing]:
+    """All crossings of all pairs. A draw's crossing is the nearest one, in log images, of the same direction."""
+    found = []
+    for i, j in combinations(range(len(variants)), 2):
+        for place, direction in zero_crossings(images, mean_SV[:, i] - mean_SV[:, j]):
+            nearest: list[float] = []
+            for draw_S in () if drawn_DSV is None else drawn_DSV[:, :, i] - drawn_DSV[:, :, j]:
+                same = [x for x, way in zero_crossings(images, draw_S) if way == direction]
+                nearest += [min(same, key=lambda x: abs(np.log(x / place)))] if same else []
+            winner, loser = (i, j) if direction > 0 else (j, i)
+            share = None if drawn_DSV is None else len(nearest) / len(drawn_DSV)
+            found.append(Crossing(variants[winner], variants[loser], _estimate(place, np.array(nearest)), share))
+    return sorted(found, key=lambda crossing: crossing.images.value)
+
+
+# ---------------------------------------------------------------- laws
+
+
+class _Laws:
+    """The law of every variant, and of every draw of its means."""
+
+    def __init__(self, images: Floats, variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats | None):
+        self.variants = tuple(variants)
+        self.best = [fit_law(images, 1 - mean_SV[:, v]) for v in range(len(variants))]
+        self.drawn: list[list[Law]] | None = None
+        if drawn_DSV is not None:
+            self.drawn = [[fit_law(images, 1 - draw_S) for draw_S in drawn_DSV[:, :, v]] for v in range(len(variants))]
+
+    def summary(self) -> tuple[VariantLaw, ...]:
+        def estimate(v: int, name: str) -> Estimate:
+            drawn = None if self.drawn is None else np.array([getattr(law, name) for law in self.drawn[v]])
+            return _estimate(getattr(self.best[v], name), drawn)
+
+        return tuple(
+            VariantLaw(variant, estimate(v, "a"), estimate(v, "b"), estimate(v, "c"), self.best[v].rmse)
+            for v, variant in enumerate(self.variants)
+        )
+
+    def accuracy(self, v: int, images: Floats) -> tuple[Floats, Floats | None]:
+        """Of a variant at some numbers of images: the best law's (N,) and the draws' (D, N)."""
+        drawn = None if self.drawn is None else np.stack([1 - law(images) for law in self.drawn[v]])
+        return 1 - self.best[v](images), drawn
+
+    def bands(self, images: Floats) -> dict[str, tuple[Floats, Floats, Floats]]:
+        found = {}
+        for v, variant in enumerate(self.variants):
+            best, drawn = self.accuracy(v, images)
+            ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+            low, high = (np.full_like(best, np.nan),) * 2 if drawn is None else np.quantile(drawn, ends, axis=0)
+            found[variant] = (best, low, high)
+        return found
+
+    def extrapolate(self, published: Published) -> Extrapolation:
+        at = np.array([float(published.images)])
+        best, drawn = zip(*(self.accuracy(v, at) for v in range(len(self.variants))), strict=True)
+        best_V = np.concatenate(best)
+        drawn_DV = None if self.drawn is None else np.concatenate([d for d in drawn if d is not None], axis=1)
+        order = np.argsort(-best_V, kind="stable")
+        ranks = np.empty((0, 0)) if drawn_DV is None else rank_probabilities(drawn_DV)[order]
+        ranking = parse_ranking(published.ranking)
+        tau = attainable = None
+        if set(ranking.variants) <= set(self.variants):
+            places = [self.variants.index(variant) for variant in ranking.variants]
+            levels = np.array(ranking.levels, dtype=float)
+            taus = None if drawn_DV is None else tau_b(levels, drawn_DV[:, places])
+            tau = _estimate(float(tau_b(levels, best_V[places])), taus)
+            attainable = float(tau_b(levels, -np.arange(len(levels), dtype=float)))
+        return Extrapolation(
+            published,
+            tuple(self.variants[v] for v in order),
+            tuple(_estimate(best_V[v], None if drawn_DV is None else drawn_DV[:, v]) for v in order),
+            tuple(tuple(float(p) for p in row) for row in ranks),
+            tau,
+            attainable,
+        )
+
+
+def _held_out(
+    sizes: Sequence[int], variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats | None
+) -> list[HeldOut]:
+    """Laws of all sizes but the largest (the two largest where 6 or more are there), checked on these."""
+    kept = len(sizes) - (2 if len(sizes) >= PARAMETERS + 3 else 1)
+    images = np.array(sizes, dtype=float)
+    laws = _Laws(images[:kept], variants, mean_SV[:kept], None if drawn_DSV is None else drawn_DSV[:, :kept])
+    found = []
+    for v, variant in enumerate(variants):
+        best, drawn = laws.accuracy(v, images[kept:])
+        for s, size in enumerate(sizes[kept:]):
+            measured = mean_SV[kept + s, v]
+            differences = None if drawn is None or drawn_DSV is None else drawn[:, s] - drawn_DSV[:, kept + s, v]
+            off = _estimate(best[s] - measured, differences)
+            agrees = None if off.low is None or off.high is None else off.low <= 0 <= off.high
+            found.append(HeldOut(variant, size, float(measured), float(best[s]), off, agrees))
+    return found

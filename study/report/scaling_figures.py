@@ -1,0 +1,148 @@
+"""Figures of a family of sweeps: accuracy and gap against the number of training images, and what the laws say beyond.
+
+Points and bands are as in figures.py: means over seeds with 95% t-intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from study.analysis.scaling import Scaling
+from study.report.figures import accuracy_axis, canvas, draw_band
+from study.report.style import RC, TEXT, looks
+
+
+def accuracy_by_images(points: pd.DataFrame, scaling: Scaling) -> Figure:
+    """Test accuracy against training images; crossings marked, with the bootstrap's interval as a bar."""
+    with mpl.rc_context(RC):
+        figure, (axes,) = canvas(points)
+        _draw_points(axes, points, "accuracy")
+        colours = looks(points["variant"])
+        accuracy = {(point.variant, point.images): point.accuracy.value for point in scaling.points}
+        for crossing in scaling.crossings:
+            at = crossing.images
+            line = [accuracy[crossing.overtakes, size] for size in scaling.sizes]
+            height = float(np.interp(np.log(at.value), np.log(scaling.sizes), line))
+            style: Any = {"color": colours[crossing.overtakes].colour, "zorder": 4}
+            if at.low is not None and at.high is not None:
+                axes.plot([at.low, at.high], [height, height], linewidth=0.9, solid_capstyle="butt", **style)
+            axes.plot([at.value], [height], marker="o", markersize=4.5, markerfacecolor="white", **style)
+        _images_axis(axes, scaling.sizes)
+        accuracy_axis(axes, "test accuracy")
+    return figure
+
+
+def gap_by_images(points: pd.DataFrame, scaling: Scaling) -> Figure:
+    """Train (probe) minus test accuracy at the end of training against training images."""
+    with mpl.rc_context(RC):
+        figure, (axes,) = canvas(points)
+        _draw_points(axes, points, "gap")
+        axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
+        _images_axis(axes, scaling.sizes)
+        accuracy_axis(axes, "train − test accuracy, points")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:g}".replace("-", "−")))
+    return figure
+
+
+def extrapolation(points: pd.DataFrame, scaling: Scaling) -> Figure:
+    """The fitted laws over the data, and beyond them dashed, on a shaded ground that says so."""
+    with mpl.rc_context(RC):
+        figure, (axes,) = canvas(points, width=TEXT)
+        end = scaling.sizes[-1]
+        beyond = scaling.band_images >= end
+        axes.axvspan(end, scaling.band_images[-1] * 1.3, color="#000000", alpha=0.05, linewidth=0, gid="extrapolated")
+        axes.axvline(end, color="#444444", linewidth=0.6)
+        note: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 6, "va": "top"}
+        axes.annotate("data end here", (end, 1), (-3, -2), ha="right", color="#666666", **note)
+        axes.annotate("extrapolated", (end, 1), (3, -2), ha="left", color="#666666", **note)
+        for label, look in looks(points["variant"]).items():
+            own = [point for point in scaling.points if point.variant == label]
+            style: Any = {"color": look.colour, "marker": look.marker, "linestyle": "none", "markeredgewidth": 0}
+            axes.plot([point.images for point in own], [point.accuracy.value for point in own], **style)
+            best, low, high = scaling.bands[label]
+            axes.plot(scaling.band_images[~beyond], best[~beyond], color=look.colour)
+            axes.plot(scaling.band_images[beyond], best[beyond], color=look.colour, linestyle=(0, (4, 2)))
+            axes.fill_between(scaling.band_images, low, high, color=look.colour, alpha=0.12, linewidth=0)
+        for each in scaling.extrapolations:
+            axes.axvline(each.published.images, color="#888888", linewidth=0.5, linestyle=(0, (1, 2)))
+            axes.annotate(each.published.data, (each.published.images, 0), (-2, 3), ha="right", color="#666666",
+                          **{**note, "va": "bottom"})  # fmt: skip
+        axes.set_xlim(scaling.sizes[0] / 1.2, scaling.band_images[-1] * 1.3)
+        _images_axis(axes, (scaling.sizes[0], int(scaling.band_images[-1])))
+        accuracy_axis(axes, "test accuracy")
+    return figure
+
+
+@dataclass(frozen=True)
+class ScalingFigure:
+    """A figure of a family: its function, its title, and what a reader must know to read it."""
+
+    draw: Callable[[pd.DataFrame, Scaling], Figure]
+    title: str
+    caption: str
+
+
+_BAND = "Points: mean over seeds; bands: 95% t-interval of the mean."
+SCALING_FIGURES = {
+    "accuracy_by_images": ScalingFigure(
+        accuracy_by_images,
+        "Test accuracy against training images",
+        f"At an equal number of samples seen. {_BAND} Circles: crossings, with their 95% bootstrap interval.",
+    ),
+    "gap_by_images": ScalingFigure(
+        gap_by_images, "Gap against training images", f"Train (probe) minus test accuracy at the end. {_BAND}"
+    ),
+    "extrapolation": ScalingFigure(
+        extrapolation,
+        "Scaling laws, and where they lead",
+        "Lines: error = a · images^-b + c, fitted to all sizes; bands: 95% bootstrap over seeds. On grey nothing was "
+        "measured: the dashed lines hold only if the laws do. Dotted: the sizes of the published rankings.",
+    ),
+}
+
+
+def drawable(scaling: Scaling) -> dict[str, ScalingFigure]:
+    """The figures that can be drawn: without laws there is no extrapolation."""
+    return {name: kind for name, kind in SCALING_FIGURES.items() if name != "extrapolation" or scaling.laws}
+
+
+# ---------------------------------------------------------------- how they are drawn
+
+
+def _draw_points(axes: Axes, points: pd.DataFrame, column: str) -> None:
+    """Mean and band at every size that all seeds of a variant measured."""
+    for label, look in looks(points["variant"]).items():
+        own = points[points["variant"] == label]
+        table = own.pivot(index="seed", columns="images", values=column).dropna(axis="columns")
+        draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, look)
+
+
+def _images_axis(axes: Axes, sizes: tuple[int, ...]) -> None:
+    """Training images, logarithmic: the measured sizes where they are few, else powers of ten."""
+    axes.set_xscale("log")
+    decades = [10.0**power for power in range(1, 10) if min(sizes) / 1.3 <= 10.0**power <= max(sizes) * 1.3]
+    axes.xaxis.set_major_locator(FixedLocator([float(size) for size in sizes] if 2 < len(sizes) <= 8 else decades))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda images, _: short(images)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("training images")
+
+
+def short(images: float) -> str:
+    """A number of images on an axis.
+
+    >>> short(500), short(2500), short(10000), short(1_281_167), short(3e8)
+    ('500', '2.5k', '10k', '1.3M', '300M')
+    """
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if images >= unit:
+            return f"{images / unit:.2g}{name}" if images < 100 * unit else f"{images / unit:.0f}{name}"
+    return f"{images:.0f}"

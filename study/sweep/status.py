@@ -1,0 +1,37 @@
+"""How far a sweep is, as plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from study.sweep.family import Family, is_family
+from study.sweep.plan import label_of
+from study.sweep.store import STATES, Store
+
+Status = dict[str, Any]  # folder, rates ("", or "tuned" and "shared"), counts by state, runs
+
+
+def status_of(folder: Path) -> list[Status]:
+    """One entry for a results folder; two where learning rates are tuned; those of all started members of a family.
+
+    Raises StudyError for a folder without results.
+    """
+    if is_family(folder):
+        return [found for store in Family(folder).stores().values() for found in status_of(store.folder)]
+    store = Store(folder)
+    if store.experiment.rates:
+        return [_status(store, "tuned"), _status(store, "shared")]
+    return [_status(store, "")]
+
+
+def _status(store: Store, rates: str) -> Status:
+    started = {(run.label, run.seed): run.id for run in store.runs(shared_rate=rates == "shared")}
+    rows = []
+    for label in map(label_of, store.experiment.variants):
+        for seed in store.experiment.seeds:
+            run_id = started.get((label, seed))
+            state = store.state(run_id) if run_id else "missing"
+            rows.append({"variant": label, "seed": seed, "run": run_id, "state": state})
+    counts = {state: sum(row["state"] == state for row in rows) for state in STATES}
+    return {"folder": str(store.folder), "rates": rates, "counts": counts, "runs": rows}

@@ -1,0 +1,172 @@
+"""From trained networks to the runs of a transfer experiment: fine-tune each one, and train its like from scratch.
+
+Labels: a fine-tuned network keeps the label of its pretraining, `C-C-T-T`; the control, the same network trained from
+its first weights under the same recipe, is `C-C-T-T[start=scratch]`. With a frozen network (linear probing) the control
+is a classifier on random features. A run has the seed of its pretraining run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from study.config import Data, Experiment, Pretraining, Run, Start, Variant, parse_variant
+from study.errors import StudyError
+from study.models import build
+from study.models.catalog import resolve
+from study.models.interop import read_weights
+from study.models.sizing import Budget, strides_of
+from study.sweep.plan import Plan, label_of
+from study.sweep.store import Store
+from study.training.start import fingerprint
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained network to start from, and the seed of the runs that do."""
+
+    label: str
+    seed: int
+    variant: Variant
+    start: Start
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Networks trained alike. `accuracies` has the columns variant, seed, value: what they reached in pretraining."""
+
+    networks: tuple[Source, ...]
+    pretraining: Pretraining
+    accuracies: pd.DataFrame
+    experiment: Experiment | None = None
+    skipped: tuple[str, ...] = ()  # a sentence for each run that cannot be started from
+
+
+def sources_of_folder(
+    folder: Path, variants: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+) -> Sources:
+    """The finished runs of a pretraining sweep, of all its variants and seeds or of some.
+
+    Raises StudyError if the folder holds no results, lacks a variant that is asked for, or has no run to start from.
+    """
+    store = Store(folder)
+    wanted = [label_of(name) for name in variants or store.experiment.variants]
+    known = [label_of(name) for name in store.experiment.variants]
+    if unknown := [label for label in wanted if label not in known]:
+        raise StudyError(f"{folder} has no variant {', '.join(unknown)}: it has {', '.join(known)}")
+    networks, skipped = [], []
+    for run in store.runs():
+        if run.label not in wanted or (seeds is not None and run.seed not in seeds):
+            continue
+        path = store.path(run.id).absolute() / "weights.pt"
+        state = store.state(run.id)
+        if state != "done" or not path.is_file():
+            why = f"is {state}" if state != "done" else "has no weights.pt: train it again"
+            skipped.append(f"{run.label} seed {run.seed} {why}")
+            continue
+        start = Start(
+            run=run.id, weights=fingerprint(read_weights(path)), image_size=run.data.image_size, path=str(path)
+        )
+        networks.append(Source(run.label, run.seed, run.variant, start))
+    if not networks:
+        raise StudyError(f"{folder} has no finished run to start from{': ' if skipped else ''}{', '.join(skipped)}")
+    experiment = store.experiment
+    runs = store.results()
+    values = runs[runs["run"].isin([source.start.run for source in networks])]
+    values = values[["variant", "seed", "final_test_accuracy"]].rename(columns={"final_test_accuracy": "value"})
+    pretraining = Pretraining(name=experiment.name, data=experiment.data, training=experiment.training)
+    return Sources(tuple(networks), pretraining, values, experiment, tuple(skipped))
+
+
+def source_of_file(
+    path: Path, variant: str, image_size: int, seeds: Sequence[int], template: Experiment, classes: int = 1000
+) -> Sources:
+    """A file of weights that were trained as `variant` on images of side `image_size`; one run for each seed.
+
+    A layout, whose sizes are searched for, is matched as `template` says, for `classes` classes. Raises StudyError if
+    the file cannot be read or the variant is unknown; whether the weights fit shows when a run starts.
+    """
+    budget = Budget(
+        template.budget,
+        template.match,
+        strides_of(template.geometry, image_size),
+        classes,
+        image_size,
+        template.blocks,
+    )
+    network, label = resolve(variant, budget), label_of(variant)
+    start = Start(weights=fingerprint(read_weights(path)), image_size=image_size, path=str(path.absolute()))
+    networks = tuple(Source(label, seed, network, start) for seed in seeds)
+    nothing = pd.DataFrame({"variant": [], "seed": [], "value": []})
+    return Sources(networks, Pretraining(name=f"{path.name} {start.weights}"), nothing)
+
+
+# ---------------------------------------------------------------- the plan
+
+
+@dataclass(frozen=True)
+class TransferPlan(Plan):
+    """A plan whose runs start from `sources`, and, for the control, from scratch."""
+
+    sources: tuple[Source, ...] = ()
+    scratch: bool = True
+
+    @property
+    def runs(self) -> list[Run]:
+        """For every source its fine-tuning, then its control; all variants of a seed before the next seed."""
+        recipe, data = self.experiment.training, self.experiment.data
+        runs = []
+        for source in sorted(self.sources, key=lambda source: source.seed):  # stable: variants keep their order
+            run = Run(variant=source.variant, data=data, training=recipe, seed=source.seed, label=source.label)
+            runs.append(run.model_copy(update={"start": source.start}))
+            if self.scratch:
+                runs.append(run.model_copy(update={"label": scratch_label(source.label)}))
+        return runs
+
+
+def transfer_experiment(template: Experiment, sources: Sources, data: Data, scratch: bool) -> Experiment:
+    """What a results folder records of a transfer: `template`'s recipe and claims on `data`, and where it starts."""
+    labels = list(dict.fromkeys(source.label for source in sources.networks))
+    seeds = sorted({source.seed for source in sources.networks})
+    origin = sources.experiment or template
+    sizes = {key: getattr(origin, key) for key in ("budget", "match", "geometry", "blocks")}
+    variants = labels + ([scratch_label(label) for label in labels] if scratch else [])
+    changes = {"variants": tuple(variants), "seeds": tuple(seeds), "data": data, "pretraining": sources.pretraining}
+    return template.model_copy(update={**changes, **sizes})
+
+
+def plan_transfer(
+    experiment: Experiment, sources: Sources, scratch: bool = True, data_dir: Path | None = None
+) -> TransferPlan:
+    """Load the data once (for their classes and fingerprint) and check that every network takes their side.
+
+    Raises StudyError for data that cannot be had and for sides that do not divide.
+    """
+    from study.data import load
+
+    data = load(experiment.data, data_dir)
+    experiment.training.steps_per_epoch(len(data.train_labels))
+    networks = {source.label: source.variant for source in sources.networks}
+    with torch.device("meta"):
+        for network in networks.values():
+            build(network, data.classes, experiment.data.image_size)
+    if scratch:
+        networks |= {scratch_label(label): network for label, network in networks.items()}
+    known = experiment.model_copy(update={"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint})})
+    sizes = (data.classes, len(data.train_labels), len(data.test_labels))
+    return TransferPlan(known, networks, *sizes, sources=sources.networks, scratch=scratch)
+
+
+def scratch_label(label: str) -> str:
+    """The control's label.
+
+    >>> scratch_label("C-C-T-T"), scratch_label("C-C-T-T[head_dim=16]")
+    ('C-C-T-T[start=scratch]', 'C-C-T-T[head_dim=16,start=scratch]')
+    """
+    name, switches = parse_variant(label)
+    inside = [*(f"{key}={value}" for key, value in switches.items()), "start=scratch"]
+    return f"{name}[{','.join(inside)}]"

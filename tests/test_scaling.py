@@ -1,0 +1,378 @@
+"""Families of sweeps: nested sizes, crossings and scaling laws that are known beforehand, and what is said beyond."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy.optimize import curve_fit
+
+from study import scale as scaling_session
+from study.analysis.by_size import rankings
+from study.analysis.laws import fit_law
+from study.analysis.scaling import PUBLISHED, Published, scale, zero_crossings
+from study.config import Claim, Data, Experiment, Fractals, Training
+from study.data import load
+from study.errors import StudyError
+from study.report import page
+from study.report.family_section import read_family
+from study.report.page import write_markdown
+from study.report.scaling_figures import SCALING_FIGURES, drawable
+from study.session import COMPLETE, INCOMPLETE, Options
+from study.sweep.family import Family, members
+from study.sweep.plan import experiment_file, load_experiment, make_plan
+from study.sweep.status import status_of
+from study.sweep.store import Store
+from tests.finished import fake_session
+from tests.synthetic import results
+
+SIZES = np.array([500.0, 1000, 2500, 5000, 10_000, 25_000, 50_000])
+# error = a n^-b + c: convolution ahead with few images, attention with many
+LAWS = {
+    "C-C-C-C": (1.5, 0.15, 0.10),
+    "C-C-C-T": (1.85, 0.18, 0.09),
+    "C-C-T-T": (3.2, 0.25, 0.06),
+    "C-T-T-T": (4.0, 0.27, 0.05),
+    "ViT_REL": (5.0, 0.30, 0.07),
+}
+
+
+def error(variant: str, images: float) -> float:
+    a, b, c = LAWS[variant]
+    return a * images**-b + c
+
+
+def points(noise: float = 0.0, seeds: int = 3, variants: tuple[str, ...] = tuple(LAWS), sizes=SIZES) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    rows = [
+        (variant, seed, int(images), 1 - error(variant, images) + noise * random.standard_normal())
+        for variant in variants
+        for images in sizes
+        for seed in range(seeds)
+    ]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "images", "accuracy"])
+    return table.assign(gap=0.5 - table["accuracy"] / 2)
+
+
+# ---------------------------------------------------------------- laws
+
+
+@pytest.mark.parametrize("variant", LAWS)
+def test_the_law_that_made_the_errors_is_found(variant: str) -> None:
+    law = fit_law(SIZES, np.array([error(variant, images) for images in SIZES]))
+    assert (law.a, law.b, law.c) == pytest.approx(LAWS[variant], rel=1e-4)
+    assert law.rmse < 1e-7
+    assert law(np.array([3e8]))[0] == pytest.approx(error(variant, 3e8), rel=1e-4)
+
+
+def test_the_fit_is_the_least_squares_of_scipys_curve_fit() -> None:
+    random = np.random.default_rng(1)
+    for variant in LAWS:
+        errors = np.array([error(variant, images) for images in SIZES]) + 0.004 * random.standard_normal(len(SIZES))
+        law = fit_law(SIZES, errors)
+        (a, b, c), _ = curve_fit(
+            lambda n, a, b, c: a * (n / 5000) ** -b + c,
+            SIZES,
+            errors,
+            p0=(0.4, 0.3, 0.1),
+            bounds=([0, 0.01, 0], [np.inf, 3, 1]),
+            xtol=1e-14,
+            ftol=1e-14,
+        )
+        theirs = np.sqrt(np.mean((a * (SIZES / 5000) ** -b + c - errors) ** 2))
+        assert law.rmse <= theirs * (1 + 1e-6)
+        assert law(SIZES) == pytest.approx(a * (SIZES / 5000) ** -b + c, abs=2e-4)
+
+
+def test_a_law_stays_within_its_bounds() -> None:
+    straight = fit_law(SIZES, 5 * SIZES**-0.4 - 0.02)  # its best c is below 0
+    assert straight.c == 0
+    rising = fit_law(SIZES, 0.2 + 0.05 * np.log(SIZES / 500))  # errors that grow with the data
+    assert rising.a == 0
+    assert rising(np.array([1e9]))[0] == pytest.approx(np.mean(0.2 + 0.05 * np.log(SIZES / 500)))
+
+
+def test_laws_that_hold_predict_the_sizes_held_out_and_a_broken_one_does_not() -> None:
+    table = points(noise=0.002)
+    broken = (table["variant"] == "C-T-T-T") & (table["images"] > 20_000)
+    table.loc[broken, "accuracy"] -= 0.15
+    found = scale(table, draws=100)
+    assert {check.images for check in found.held_out} == {25_000, 50_000}
+    agrees = {variant: {c.agrees for c in found.held_out if c.variant == variant} for variant in LAWS}
+    assert agrees["C-T-T-T"] == {False}
+    assert sum(agrees[variant] == {True} for variant in LAWS) >= 3  # a 95 % interval may miss, even of both sizes
+
+
+def test_two_or_three_sizes_have_no_law_and_say_so() -> None:
+    few = scale(points(sizes=SIZES[:3]), draws=10)
+    assert few.laws == few.held_out == few.extrapolations == ()
+    assert any("at least 4 sizes" in note for note in few.notes)
+    assert "extrapolation" not in drawable(few)
+    with pytest.raises(StudyError, match="at least 2"):
+        scale(points(sizes=SIZES[:1]))
+
+
+# ---------------------------------------------------------------- crossings
+
+
+def test_a_crossing_lies_where_lines_in_log_images_meet() -> None:
+    images = np.array([100.0, 1000, 10_000])
+    assert zero_crossings(images, np.array([-1.0, 1, 2])) == [(pytest.approx(10**2.5), 1)]
+    assert zero_crossings(images, np.array([3.0, 1, -1])) == [(pytest.approx(10**3.5), -1)]
+    assert zero_crossings(images, np.array([-1.0, 0, 1])) == [(pytest.approx(1000), 1)]
+    assert zero_crossings(images, np.array([-1.0, 0, -1])) == []  # a touch
+    assert zero_crossings(images, np.array([1.0, -1, 1])) == [(pytest.approx(10**2.5), -1), (pytest.approx(10**3.5), 1)]
+
+
+def test_attention_overtakes_convolution_where_it_was_made_to() -> None:
+    """Two lines in log images that meet at 4,000, worked by hand."""
+    rows = [
+        (variant, seed, int(images), 0.5 + slope * np.log10(images / 4000) + shift)
+        for variant, slope in (("C-C-C-C", 0.10), ("ViT_REL", 0.25))
+        for images in SIZES
+        for seed, shift in enumerate((-0.004, 0.0, 0.004))
+    ]
+    found = scale(pd.DataFrame(rows, columns=["variant", "seed", "images", "accuracy"]), draws=200)
+    (crossing,) = found.crossings
+    assert (crossing.overtakes, crossing.overtaken) == ("ViT_REL", "C-C-C-C")
+    assert crossing.images.value == pytest.approx(4000)
+    assert crossing.images.low < 4000 < crossing.images.high
+    assert crossing.share == 1
+    assert str(crossing).startswith("ViT_REL overtakes C-C-C-C at 4,000 images (")
+
+
+def test_noisier_seeds_give_wider_intervals_and_one_seed_none() -> None:
+    pair = ("C-C-C-C", "ViT_REL")
+    widths = []
+    for noise in (0.001, 0.004):
+        crossing = scale(points(noise, 5, pair), draws=200).crossings[0]
+        widths.append(np.log(crossing.images.high / crossing.images.low))
+    assert widths[0] < widths[1]
+    single = scale(points(seeds=1, variants=pair))
+    assert single.crossings[0].images.low is None
+    assert single.crossings[0].share is None
+    assert any("single seed" in note for note in single.notes)
+    assert json.dumps(single.to_dict(), allow_nan=False)
+
+
+def test_a_size_without_a_run_of_every_variant_is_left_out_and_named() -> None:
+    table = points()
+    table = table[(table["variant"] != "ViT_REL") | (table["images"] != 2500)]
+    found = scale(table, draws=10)
+    assert 2500 not in found.sizes
+    assert any("2,500 images" in note for note in found.notes)
+
+
+# ---------------------------------------------------------------- beyond the data
+
+
+def test_the_ranking_beyond_the_data_is_that_of_the_laws() -> None:
+    found = scale(points(noise=0.0005), draws=100)
+    assert [each.published for each in found.extrapolations] == list(PUBLISHED)
+    for each in found.extrapolations:
+        truth = sorted(LAWS, key=lambda variant: error(variant, each.published.images))
+        assert each.variants[0] == truth[0]
+        assert np.allclose(np.sum(each.ranks, axis=0), 1)
+        for variant, accuracy in zip(each.variants, each.accuracies, strict=True):
+            assert accuracy.value == pytest.approx(1 - error(variant, each.published.images), abs=0.03)
+            assert accuracy.low <= accuracy.value <= accuracy.high
+
+
+def test_kendalls_tau_is_full_where_the_laws_lead_to_the_published_ranking_and_least_where_to_its_opposite() -> None:
+    truth = " > ".join(sorted(LAWS, key=lambda variant: error(variant, 1e6)))
+    opposite = " > ".join(sorted(LAWS, key=lambda variant: -error(variant, 1e6)))
+    stated = (Published(1_000_000, "made up", truth), Published(1_000_000, "made up", opposite))
+    found = scale(points(), stated, draws=20)
+    assert [each.tau.value for each in found.extrapolations] == [1, -1]
+    assert found.extrapolations[0].attainable == 1
+
+
+def test_laws_read_beyond_what_a_run_could_see_are_cautioned_about() -> None:
+    def cautioned(samples: int | None) -> bool:
+        return any("could see more different ones" in note for note in scale(points(), draws=5, samples_seen=samples).notes)
+
+    assert cautioned(128_000)
+    assert not cautioned(10**9)
+    assert not cautioned(None)
+
+
+def test_intervals_widen_beyond_the_data() -> None:
+    found = scale(points(noise=0.003), draws=100)
+    for _, low, high in found.bands.values():
+        width = high - low
+        assert width[-1] > 2 * np.median(width[found.band_images <= SIZES[-1]])
+
+
+def test_the_figure_says_where_data_end_and_extrapolation_begins() -> None:
+    table = points(noise=0.002)
+    figure = SCALING_FIGURES["extrapolation"].draw(table, scale(table, draws=30))
+    (axes,) = figure.axes
+    (grey,) = [patch for patch in axes.patches if patch.get_gid() == "extrapolated"]
+    assert grey.get_x() == SIZES[-1]
+    assert {text.get_text() for text in axes.texts} >= {"data end here", "extrapolated", "ImageNet-1K", "JFT"}
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata()) > 2]
+    assert len(dashed) == len(LAWS)
+    assert all(min(line.get_xdata()) >= SIZES[-1] for line in dashed)
+
+
+def test_crossings_are_marked_on_the_figure() -> None:
+    table = points(noise=0.002)
+    found = scale(table, draws=30)
+    (axes,) = SCALING_FIGURES["accuracy_by_images"].draw(table, found).axes
+    marked = sorted(line.get_xdata()[0] for line in axes.lines if line.get_markerfacecolor() == "white")
+    assert marked == [crossing.images.value for crossing in found.crossings]
+
+
+# ---------------------------------------------------------------- families of sweeps
+
+FAMILY = Experiment(
+    name="grow",
+    data=Data(image_size=16, fractals=Fractals(classes=4, train_images=320, test_images=40)),
+    parts=(1.0, 0.1, 0.25, 0.5),
+    training=Training(samples=320, batch_size=16, probe_size=32),
+    variants=("C-C-T-T", "ViT_REL"),
+    seeds=(0, 1),
+    budget=60_000,
+    claims=(Claim(ranking="C-C-T-T > ViT_REL", readout="final_test_accuracy"),),
+)
+QUIET = Console(quiet=True)
+
+
+def accuracy(run) -> float:
+    images = run.data.train_size or 320
+    slope = {"C-C-T-T": 0.1, "ViT_REL": 0.3}[run.label]
+    return 0.5 + slope * float(np.log10(images / 100)) + 0.002 * run.seed
+
+
+def test_members_are_nested_subsets_at_an_equal_number_of_samples() -> None:
+    found = members(FAMILY)
+    assert list(found) == [32, 80, 160, 320]
+    seen = [{image.tobytes() for image in load(member.data).train_images} for member in found.values()]
+    assert [len(images) for images in seen] == [32, 80, 160, 320]
+    assert all(smaller < larger for smaller, larger in pairwise(seen))
+    assert {make_plan(member).steps for member in found.values()} == {20}
+
+
+def test_a_members_runs_are_those_of_a_plain_sweep_of_that_size() -> None:
+    plain = FAMILY.model_copy(update={"parts": ()})
+    whole, part = members(FAMILY)[320], members(FAMILY)[80]
+    assert [run.id for run in make_plan(whole).runs] == [run.id for run in make_plan(plain).runs]
+    smaller = plain.model_copy(update={"data": plain.data.model_copy(update={"train_size": 80})})
+    assert [run.id for run in make_plan(part).runs] == [run.id for run in make_plan(smaller).runs]
+
+
+@pytest.fixture
+def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Family:
+    """A family whose runs ended with accuracies that cross at 100 images."""
+    monkeypatch.setattr(scaling_session, "Session", fake_session(accuracy))
+    family, code = scaling_session.run_family(FAMILY, Options(out=tmp_path / "grow"), QUIET)
+    assert code == COMPLETE
+    assert family is not None
+    return family
+
+
+def test_a_family_interrupted_continues_with_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(out=tmp_path / "grow")
+    monkeypatch.setattr(scaling_session, "Session", first := fake_session(accuracy, stop_after=5))
+    family, code = scaling_session.run_family(FAMILY, options, QUIET)
+    assert code == INCOMPLETE
+    assert len(first.ended) == 5
+    assert family is not None
+    assert list(family.stores()) == [32, 80]
+    monkeypatch.setattr(scaling_session, "Session", second := fake_session(accuracy))
+    scaling_session.run_family(FAMILY, options, QUIET)
+    assert len(second.ended) == 4 * 4 - 5
+    assert not {run.id for _, run in first.ended} & {run.id for _, run in second.ended}
+
+
+def test_a_family_takes_up_further_sizes_and_refuses_another_experiment(grown: Family) -> None:
+    options = Options(out=grown.folder)
+    more = FAMILY.model_copy(update={"parts": (0.75,)})
+    family, _ = scaling_session.run_family(more, options, QUIET)
+    assert family is not None
+    assert family.sizes == [32, 80, 160, 240, 320]
+    longer = FAMILY.model_copy(update={"training": FAMILY.training.model_copy(update={"samples": 640})})
+    with pytest.raises(StudyError, match=r"training\.samples is 320, asked for 640"):
+        scaling_session.run_family(longer, options, QUIET)
+
+
+def test_a_familys_points_are_its_runs(grown: Family) -> None:
+    table = grown.points()
+    assert len(table) == 4 * 2 * 2
+    assert set(table["images"]) == {32, 80, 160, 320}
+    row = table[(table["variant"] == "ViT_REL") & (table["seed"] == 1) & (table["images"] == 160)].iloc[0]
+    assert row["accuracy"] == pytest.approx(0.5 + 0.3 * np.log10(1.6) + 0.002)
+    assert row["gap"] == pytest.approx(0.9 - row["accuracy"])
+
+
+def test_a_family_is_scaled_and_told_size_by_size(grown: Family) -> None:
+    found = read_family(grown.folder)
+    (crossing,) = found.scaling.crossings
+    assert crossing.overtakes == "ViT_REL"
+    assert crossing.images.value == pytest.approx(100, rel=1e-6)
+    measured = {each.images: each.verdict.measured for each in found.ranked if each.verdict}
+    assert measured == {
+        32: "C-C-T-T ≫ ViT_REL",
+        80: "C-C-T-T > ViT_REL",  # 0.019 apart: not above Δ
+        160: "ViT_REL ≫ C-C-T-T",
+        320: "ViT_REL ≫ C-C-T-T",
+    }
+    assert {each.images: each.by_mean for each in found.ranked}[320] == "ViT_REL, C-C-T-T"
+    written = scaling_session.write_scaling(found)
+    assert all(path.exists() for path in written)
+    state = json.loads((grown.folder / "scaling.json").read_text())
+    assert state["rankings"][0]["verdict"]["measured"] == "C-C-T-T ≫ ViT_REL"
+
+
+def test_a_familys_tables_and_figures_stand_before_its_members_in_the_report(
+    grown: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaling_session.write_scaling(read_family(grown.folder))
+    monkeypatch.setattr(Family, "stores", lambda family: {size: Store(family.path(size)) for size in (80, 160)})
+    text = write_markdown([grown.folder], grown.folder / "report.md").read_text()
+    assert text.count("# Grow") == 3  # the family's and two members'
+    assert text.index("### Crossings") < text.index("### Size and cost")
+    assert "| ViT_REL | C-C-T-T | 100 |" in text
+    assert "figures/accuracy_by_images.svg" in text
+
+
+def test_a_familys_page_says_where_its_claims_are_tested(grown: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "with_members", list)  # without the members
+    text = page.write_report([grown.folder], grown.folder / "report.html").read_text()
+    assert "Claims are tested at every size" in text
+    assert "Scaling laws, and where they lead" in text
+    assert "data end here" in text
+
+
+def test_the_status_of_a_family_is_that_of_its_members(grown: Family) -> None:
+    found = status_of(grown.folder)
+    assert [Path(each["folder"]).name for each in found] == [f"{size}-images" for size in (32, 80, 160, 320)]
+    assert all(each["counts"]["done"] == 4 for each in found)
+
+
+def test_a_claim_that_cannot_be_tested_at_a_size_says_why() -> None:
+    curves, runs = results()
+    claim = Claim(ranking="C-C-T-T > coatnet_0", readout="final_test_accuracy")
+    (ranked,) = rankings({1000: (runs, curves)}, [claim])
+    assert ranked.verdict is None
+    assert "coatnet_0" in ranked.untested
+
+
+def test_until_decided_and_streams_do_not_go_with_parts(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="--until-decided"):
+        scaling_session.run_family(FAMILY, replace(Options(out=tmp_path), until_decided=True), QUIET)
+    with pytest.raises(StudyError, match="different numbers"):
+        members(FAMILY.model_copy(update={"parts": (0.5, 0.5001)}))
+
+
+def test_the_data_scale_experiment_covers_one_to_a_hundred_percent() -> None:
+    experiment = load_experiment(experiment_file("data_scale"))
+    assert experiment.parts == (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    assert experiment.training.samples
+    assert [claim.ranking for claim in experiment.claims] == [each.ranking for each in PUBLISHED]

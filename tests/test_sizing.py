@@ -1,0 +1,313 @@
+"""Size matching: budgets met on networks that were built, closed forms against counts, sensible shapes, refusals."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise, product
+from typing import Any
+
+import pytest
+
+from study.config import STUDY_VARIANTS, Blocks, CoAtNetVariant, CoaTVariant, Variant, ViTRelVariant
+from study.errors import StudyError
+from study.models import sizing
+from study.models.attention import Attention, inner_width
+from study.models.catalog import resolve
+from study.models.closed_forms import Cost, coat_cost, coatnet_cost, vit_cost
+from study.models.coatnet import stage_sides
+from study.models.cost import count_parameters, macs_by_module, network_cost, skeleton
+from study.models.published import COAT, PUBLISHED
+from study.models.sizing import GEOMETRIES, Budget, matched, strides_of
+
+SIDE = 32
+
+
+def budget(
+    amount: int, geometry: str = "cheap", classes: int = 100, match: Any = "parameters", **switches: Any
+) -> Budget:
+    return Budget(amount, match, strides_of(geometry, SIDE), classes, SIDE, Blocks(**switches))
+
+
+@lru_cache
+def match_layout(layout: str, which: Budget) -> CoAtNetVariant | ViTRelVariant:
+    return matched(layout, which)
+
+
+def parameters(variant: Variant, classes: int, side: int = SIDE) -> int:
+    return count_parameters(skeleton(variant, classes, side))
+
+
+def macs(variant: Variant, classes: int, side: int = SIDE) -> int:
+    return macs_by_module(skeleton(variant, classes, side), side)["Global"]
+
+
+# ---------------------------------------------------------------- budgets
+
+
+@pytest.mark.parametrize("layout", STUDY_VARIANTS)
+@pytest.mark.parametrize("amount", [500_000, 1_500_000, 5_000_000])
+@pytest.mark.parametrize(("geometry", "classes"), product(["fine", "cheap"], [20, 100]))
+def test_each_layout_is_built_within_one_percent_of_the_budget(
+    layout: str, amount: int, geometry: str, classes: int
+) -> None:
+    variant = match_layout(layout, budget(amount, geometry, classes))
+    assert parameters(variant, classes) == pytest.approx(amount, rel=0.01)
+
+
+@pytest.mark.parametrize("layout", STUDY_VARIANTS)
+@pytest.mark.parametrize(("amount", "geometry"), [(10_000_000, "cheap"), (60_000_000, "cheap"), (60_000_000, "fine")])
+def test_each_layout_is_built_within_one_percent_of_a_budget_of_multiply_adds(
+    layout: str, amount: int, geometry: str
+) -> None:
+    variant = match_layout(layout, budget(amount, geometry, match="macs"))
+    assert macs(variant, 100) == pytest.approx(amount, rel=0.01)
+
+
+@pytest.mark.parametrize(("match", "other"), [("parameters", "macs"), ("macs", "parameters")])
+def test_multi_stage_layouts_come_close_in_the_cost_that_is_not_matched(match: str, other: str) -> None:
+    """ViT_REL cannot: all its blocks see S3's positions, and it has no cheap wide stage."""
+    amounts = {"parameters": 1_500_000, "macs": 40_000_000}
+    costs = {
+        layout: network_cost(match_layout(layout, budget(amounts[match], match=match)), 100, SIDE)
+        for layout in STUDY_VARIANTS[1:]
+    }
+    for cost in costs.values():
+        assert getattr(cost, other) == pytest.approx(getattr(costs["C-C-T-T"], other), rel=0.05)
+
+
+@pytest.mark.parametrize("switches", [{"relative_bias": "none"}, {"head_dim": 64}, {"stride_in": "depthwise"}], ids=str)
+def test_switches_are_set_before_matching(switches: dict[str, Any]) -> None:
+    text = f"C-C-T-T[{','.join(f'{key}={value}' for key, value in switches.items())}]"
+    variant = resolve(text, budget(500_000))
+    assert isinstance(variant, CoAtNetVariant)
+    assert variant.blocks == Blocks(**switches)
+    assert parameters(variant, 100) == pytest.approx(500_000, rel=0.01)
+
+
+@pytest.mark.parametrize("amount", [300_000, 500_000, 1_500_000])
+@pytest.mark.parametrize("depths", [(2, 1, 3, 7, 1), (2, 1, 1, 9, 1), (2, 1, 4, 6, 1)], ids=["V0", "V1", "V2"])
+def test_depths_can_be_given_and_widths_still_meet_the_budget(amount: int, depths: tuple[int, ...]) -> None:
+    """Table 7 at small size: blocks shifted between S2 and S3."""
+    variant = resolve(f"C-C-T-T[depths={'-'.join(map(str, depths))}]", budget(amount, classes=20))
+    assert isinstance(variant, CoAtNetVariant)
+    assert variant.depths == depths
+    assert parameters(variant, 20) == pytest.approx(amount, rel=0.01)
+
+
+@pytest.mark.parametrize("depths", ["2-2-2", "2-2-2-2-2-2", "2", "two", "2-x-2-2-2", "2--2-2-2"])
+def test_depths_that_are_not_five_numbers_are_refused(depths: str) -> None:
+    with pytest.raises(StudyError, match="depths are five numbers, for S0 to S4, such as depths=2-2-3-5-2"):
+        resolve(f"C-C-T-T[depths={depths}]", budget(500_000))
+
+
+@pytest.mark.parametrize("layout", STUDY_VARIANTS)
+def test_an_impossible_budget_is_one_sentence_that_names_the_nearest(layout: str) -> None:
+    with pytest.raises(StudyError) as refusal:
+        matched(layout, budget(1_000))
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"no {layout} with sensible proportions comes within 1% of a budget of 1,000 parameters")
+    nearest = int(sentence.rpartition("the nearest has ")[2].replace(",", ""))
+    assert 1_000 < nearest < 30_000
+    assert "\n" not in sentence
+    near = budget(nearest)
+    assert parameters(matched(layout, near), 100) == nearest  # it can be had
+
+
+def test_a_side_that_does_not_divide_is_refused_before_the_search() -> None:
+    with pytest.raises(StudyError, match="images of side 36 .*: 32 and 48 would"):
+        matched("C-C-T-T", Budget(500_000, "parameters", strides_of("cheap", 36), 10, 36, Blocks()))
+
+
+# ---------------------------------------------------------------- shapes
+
+
+MATCHED = [
+    (layout, budget(amount, geometry))
+    for layout, amount, geometry in product(STUDY_VARIANTS, [500_000, 5_000_000], ["fine", "cheap"])
+]
+
+
+@pytest.mark.parametrize(("layout", "which"), MATCHED, ids=str)
+def test_shapes_are_sensible(layout: str, which: Budget) -> None:
+    variant = match_layout(layout, which)
+    widths = variant.widths if isinstance(variant, CoAtNetVariant) else (variant.width,)
+    depths = variant.depths if isinstance(variant, CoAtNetVariant) else (variant.depth,)
+    assert all(width % 8 == 0 for width in widths)
+    assert all(narrow <= wide for narrow, wide in pairwise(widths))
+    assert min(depths) >= 1
+    for module in skeleton(variant, which.classes, SIDE).modules():
+        if isinstance(module, Attention):
+            assert module.out.in_features % 32 == 0
+            assert abs(module.out.in_features - module.out.out_features) <= 16 or module.out.out_features < 16
+    if isinstance(variant, CoAtNetVariant):
+        assert all(1.5 <= wide / narrow <= 2.5 for narrow, wide in pairwise(widths[1:]))
+    else:
+        assert 12 / 768 <= variant.depth / variant.width <= 24 / 192
+        assert variant.hidden is None or abs(variant.hidden / (4 * variant.width) - 1) <= 1 / 16
+
+
+@pytest.mark.parametrize("width", range(8, 520, 8))
+def test_the_inner_width_is_the_nearest_multiple_of_32(width: int) -> None:
+    assert inner_width(width, 32) == min(range(32, 1024, 32), key=lambda inner: (abs(inner - width), -inner))
+
+
+def test_c_c_t_t_of_25m_at_224_pixels_is_close_to_coatnet_0() -> None:
+    found = matched("C-C-T-T", Budget(25_000_000, "parameters", GEOMETRIES["paper"], 1000, 224, Blocks()))
+    published = PUBLISHED["coatnet_0"].variant
+    assert isinstance(found, CoAtNetVariant)
+    assert isinstance(published, CoAtNetVariant)
+    for width, expected in zip(found.widths, published.widths, strict=True):
+        assert width == pytest.approx(expected, rel=0.15)
+    for depth, expected in zip(found.depths, published.depths, strict=True):
+        assert abs(depth - expected) <= 1
+    assert macs(found, 1000, 224) == pytest.approx(4.2e9, rel=0.15)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("side", [32, 64, 224])
+def test_vit_rel_sees_the_positions_of_s3(geometry: str, side: int) -> None:
+    which = Budget(1_500_000, "parameters", strides_of(geometry, side), 10, side, Blocks())
+    vit, stages = matched("ViT_REL", which), matched("C-C-T-T", which)
+    assert stage_sides(vit, side)[0] == stage_sides(stages, side)[3]
+
+
+def test_the_default_geometry_leaves_attention_positions_at_every_side() -> None:
+    assert [strides_of("auto", side) for side in (32, 64, 96, 128, 224)] == [
+        GEOMETRIES[name] for name in ("fine", "cheap", "cheap", "paper", "paper")
+    ]
+
+
+def test_matching_is_deterministic() -> None:
+    which = budget(1_500_000, "fine")
+    first = {layout: matched(layout, which) for layout in STUDY_VARIANTS}
+    sizing._reference.cache_clear()
+    assert {layout: matched(layout, which) for layout in reversed(STUDY_VARIANTS)} == first
+
+
+# ---------------------------------------------------------------- closed forms
+
+
+SWITCHES: list[dict[str, Any]] = [
+    {},
+    {"relative_bias": "post"},
+    {"relative_bias": "none"},
+    {"absolute_positions": True},
+    {"attention": "local", "window": 3},
+    {"attention": "linear", "relative_bias": "none"},
+    {"head_dim": 64},
+    {"conv_norm": "layer"},
+    {"stride_in": "depthwise"},
+    {"se_ratio": 0.0},
+    {"se_ratio": 0.5},
+    {"dense_head": True},
+    {"expansion": 2},
+]
+
+
+def assert_counted(variant: Variant, closed: Cost, classes: int, side: int) -> None:
+    network = skeleton(variant, classes, side)
+    assert int(closed.parameters) == count_parameters(network)
+    assert int(closed.macs) == macs_by_module(network, side)["Global"]
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+@pytest.mark.parametrize("layout", ["C-C-T-T", "C-T-C-T"])
+def test_the_closed_forms_of_coatnet_are_exact(layout: str, switches: dict[str, Any]) -> None:
+    variant = CoAtNetVariant(
+        layout=layout,
+        depths=(3, 1, 2, 2, 1),
+        widths=(24, 24, 40, 72, 112),
+        strides=(1, 2, 1, 2, 2),
+        blocks=Blocks(**switches, attention_first=True),
+    )
+    closed = coatnet_cost(layout, variant.depths, variant.widths, variant.strides, variant.blocks, 7, 48)
+    assert_counted(variant, closed, 7, 48)
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def test_the_closed_forms_of_vit_rel_are_exact(switches: dict[str, Any]) -> None:
+    variant = ViTRelVariant(patch=4, depth=2, width=72, hidden=200, blocks=Blocks(**switches))
+    closed = vit_cost(variant.depth, variant.width, variant.hidden, variant.patch, variant.blocks, 7, 24)
+    assert_counted(variant, closed, 7, 24)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4, 8])
+@pytest.mark.parametrize("parallel_depth", [0, 2])
+def test_the_closed_forms_of_coat_are_exact(heads: int, parallel_depth: int) -> None:
+    variant = CoaTVariant(
+        widths=(16, 24, 24, 24) if parallel_depth else (16, 24, 32, 48),
+        depths=(1, 2, 3, 2),
+        parallel_depth=parallel_depth,
+        mlp_ratios=(8, 4, 4, 4),
+        heads=heads,
+        patch=2,
+    )
+    closed = coat_cost(variant.widths, variant.depths, variant.parallel_depth, variant, 7, 48)
+    assert_counted(variant, closed, 7, 48)
+
+
+# ---------------------------------------------------------------- CoaT
+
+
+@pytest.mark.parametrize("family", ["coat", "coat_lite"])
+@pytest.mark.parametrize(
+    ("amount", "match", "side", "classes"),
+    [
+        (300_000, "parameters", 32, 20),
+        (500_000, "parameters", 32, 100),
+        (1_500_000, "parameters", 32, 100),
+        (5_000_000, "parameters", 64, 10),
+        (20_000_000, "parameters", 224, 1000),
+        (20_000_000, "macs", 32, 100),
+        (2_000_000_000, "macs", 224, 1000),
+    ],
+    ids=str,
+)
+def test_coat_is_built_within_one_percent_of_a_budget_at_any_side(
+    family: str, amount: int, match: Any, side: int, classes: int
+) -> None:
+    variant = resolve(f"{family}:{amount}", Budget(1, match, strides_of("auto", side), classes, side, Blocks()))
+    assert isinstance(variant, CoaTVariant)
+    count = {"parameters": parameters, "macs": macs}[match](variant, classes, side)
+    assert count == pytest.approx(amount, rel=0.01)
+    assert min(variant.depths) >= 2
+    assert all(width % 8 == 0 for width in variant.widths)
+    assert all(narrow <= wide for narrow, wide in pairwise(variant.widths))
+    assert (variant.parallel_depth > 0) == (family == "coat")
+
+
+@pytest.mark.parametrize("name", [name for name in COAT if name != "coat_lite_medium"])
+def test_the_published_coats_are_what_their_own_budgets_give(name: str) -> None:
+    amount = COAT[name].exact_parameters
+    which = Budget(1, "parameters", GEOMETRIES["paper"], 1000, 224, Blocks())
+    assert resolve(f"{name.rpartition('_')[0]}:{amount}", which) == COAT[name].variant
+
+
+def test_coat_alone_is_matched_to_the_budget_of_all() -> None:
+    assert resolve("coat_lite", budget(1_500_000)) == resolve("coat_lite:1.5M", budget(500_000))
+    assert resolve("CoaT-Lite", budget(1_500_000)) == resolve("coat_lite", budget(1_500_000))
+
+
+def test_switches_of_a_matched_coat_hold() -> None:
+    variant = resolve("coat_lite:500K[patch=2,heads=4,depths=2-2-3-2,drop_path=0.1]", budget(1))
+    assert isinstance(variant, CoaTVariant)
+    assert (variant.patch, variant.heads, variant.depths, variant.drop_path) == (2, 4, (2, 2, 3, 2), 0.1)
+    assert parameters(variant, 100) == pytest.approx(500_000, rel=0.01)
+    with pytest.raises(StudyError, match="widths are found by size matching"):
+        resolve("coat_lite[widths=8-16-24-32]", budget(500_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "sentence"),
+    [
+        ("coat_lite:1K", 32, "no coat_lite .* a budget of 1,000 parameters: the nearest has"),
+        ("coat:1K", 32, "no coat with sensible proportions"),
+        ("coat_lite:500K", 40, "do not divide an image of 40 x 40: a side of 32 or 64"),
+        ("coat_lite:much", 32, "'much' is not an amount"),
+        ("coatnet_0:1M", 32, "only coat, coat_lite and timm are followed by a colon"),
+        ("cctt:1M", 32, "--budget sizes the layouts"),
+    ],
+)
+def test_amounts_that_cannot_be_had_are_refused(text: str, side: int, sentence: str) -> None:
+    with pytest.raises(StudyError, match=sentence):
+        resolve(text, Budget(500_000, "parameters", strides_of("auto", side), 10, side, Blocks()))

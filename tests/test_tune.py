@@ -1,0 +1,282 @@
+"""Tuning: the same grid for all, on a validation split; test images and claimed seeds decide nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from study import printing, tuning
+from study.config import Claim, Data, Experiment, Fractals, Run, Training
+from study.data import load
+from study.errors import StudyError
+from study.report.sections import read_section
+from study.session import COMPLETE, INCOMPLETE, Options
+from study.sweep.plan import make_plan
+from study.sweep.status import status_of
+from study.sweep.store import Store, read_tables
+from study.sweep.tuned import Tuned, at_tuned_rates, choose, read_tuned
+from study.tuning import Grid, tune
+from tests.finished import fake_session
+
+DATA = Data(image_size=16, fractals=Fractals(classes=4, train_images=100, test_images=40))
+EXPERIMENT = Experiment(
+    name="tiny",
+    data=DATA,
+    training=Training(epochs=2, batch_size=16, probe_size=32, lr=1e-3),
+    variants=("C-C-T-T", "ViT_REL"),
+    seeds=(0, 1),
+    budget=60_000,
+    claims=(Claim(ranking="C-C-T-T > ViT_REL", readout="final_test_accuracy"),),
+)
+QUIET = Console(quiet=True)
+BEST = {"C-C-T-T": 3e-3, "ViT_REL": 1e-3 / 3}
+
+
+def accuracy(run: Run) -> float | None:
+    """Highest at each variant's best rate, lower by 0.1 for each factor of 10 from it; at 0.1 a run diverges."""
+    if run.training.lr == 0.1:
+        return None
+    away = abs(np.log10(run.training.lr / BEST[run.label]))
+    return float({"C-C-T-T": 0.5, "ViT_REL": 0.52}[run.label] - 0.1 * away + 0.001 * (run.seed % 2))
+
+
+# ---------------------------------------------------------------- the split
+
+
+def images(array: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in array}
+
+
+def test_the_validation_split_is_carved_from_the_training_images_and_the_test_images_are_gone() -> None:
+    whole, split = load(DATA), load(DATA.model_copy(update={"validation": 20}))
+    assert images(split.test_images) | images(split.train_images) == images(whole.train_images)
+    assert not images(split.test_images) & images(split.train_images)
+    assert not images(split.test_images) & images(whole.test_images)
+    assert np.bincount(split.test_labels).tolist() == [5] * 4
+    assert len(split.train_labels) == 80
+    of = {image.tobytes(): label for image, label in zip(whole.train_images, whole.train_labels, strict=True)}
+    for image, label in zip(split.test_images, split.test_labels, strict=True):
+        assert of[image.tobytes()] == label
+
+
+def test_the_split_follows_the_seed_alone_and_lies_within_the_subset() -> None:
+    data = DATA.model_copy(update={"validation": 20, "train_size": 60})
+    assert load(data).fingerprint == load(data).fingerprint
+    other = load(data.model_copy(update={"subset_seed": 1}))
+    assert load(data).fingerprint != other.fingerprint
+    subset = load(DATA.model_copy(update={"train_size": 60}))
+    split = load(data)
+    assert images(split.train_images) | images(split.test_images) == images(subset.train_images)
+    with pytest.raises(StudyError, match="leave none"):
+        load(data.model_copy(update={"validation": 60}))
+
+
+# ---------------------------------------------------------------- the choice
+
+
+def test_the_best_mean_is_chosen_and_a_rate_that_diverged_is_not() -> None:
+    assert choose({"0.001": (0.5, 0.6), "0.003": (0.52, 0.62), "0.01": (0.9, None)}) == 0.003
+    assert choose({"0.001": (0.5,), "0.003": (0.5,)}) == 0.001
+    assert choose({"0.001": (None,), "0.003": ()}) is None
+
+
+@pytest.fixture
+def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tuning, "Session", fake_session(accuracy))
+    found, code = tune(EXPERIMENT, Grid(), Options(out=tmp_path / "tiny"), QUIET)
+    assert code == COMPLETE
+    assert list(found) == [tmp_path / "tiny"]
+    return tmp_path / "tiny"
+
+
+def frozen(folder: Path) -> Tuned:
+    found = read_tuned(folder)
+    assert found is not None
+    return found
+
+
+def test_every_variant_gets_the_same_grid_seeds_and_budget_on_the_validation_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "Session", session := fake_session(accuracy))
+    tune(EXPERIMENT, Grid(epochs=1), Options(out=tmp_path / "tiny"), QUIET)
+    ended = [run for _, run in session.ended]
+    tried = {label: {(run.training.lr, run.seed) for run in ended if run.label == label} for label in BEST}
+    assert tried["C-C-T-T"] == tried["ViT_REL"] == {(lr, s) for lr in (0.000333, 0.001, 0.003) for s in (1000, 1001)}
+    assert {run.training.epochs for run in ended} == {1}
+    assert {run.data.validation for run in ended} == {20}
+    assert {run.data.fingerprint for run in ended} == {load(DATA.model_copy(update={"validation": 20})).fingerprint}
+
+
+def test_the_choice_is_frozen_with_all_that_led_to_it(tuned: Path) -> None:
+    found = frozen(tuned)
+    assert found.rates == {"C-C-T-T": 0.003, "ViT_REL": 0.000333}
+    assert found.values["C-C-T-T"]["0.001"] == pytest.approx((0.5 - 0.1 * np.log10(3), 0.501 - 0.1 * np.log10(3)))
+    assert (found.validation_images, found.training_images) == (20, 80)
+    assert found.at_edge == ["C-C-T-T", "ViT_REL"]
+    assert "the test images took no part" in found.policy
+
+
+def test_claims_are_recorded_before_anything_is_tuned(tuned: Path) -> None:
+    assert Store(tuned).claims_history()[0]["runs_done"] == 0
+    assert Store(tuned).results().empty  # tuning runs lie apart
+
+
+def test_nothing_is_frozen_before_all_rates_are_tried_and_the_same_command_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(out=tmp_path / "tiny")
+    monkeypatch.setattr(tuning, "Session", first := fake_session(accuracy, stop_after=7))
+    found, code = tune(EXPERIMENT, Grid(), options, QUIET)
+    assert (found, code) == ({}, INCOMPLETE)
+    assert read_tuned(tmp_path / "tiny") is None
+    monkeypatch.setattr(tuning, "Session", second := fake_session(accuracy))
+    tune(EXPERIMENT, Grid(), options, QUIET)
+    assert len(first.ended) + len(second.ended) == 3 * 2 * 2
+    assert frozen(tmp_path / "tiny").rates["C-C-T-T"] == 0.003
+
+
+def test_what_is_frozen_stays_and_another_variant_can_join(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(out=tuned)
+    with pytest.raises(StudyError, match="frozen"):
+        tune(EXPERIMENT, Grid(rates=(1e-3, 1e-2)), options, QUIET)
+    monkeypatch.setitem(BEST, "C-T-T-T", 1e-3)
+    monkeypatch.setattr(tuning, "Session", fake_session(lambda run: 0.3 - abs(np.log(run.training.lr / 1e-3))))
+    tune(EXPERIMENT.model_copy(update={"variants": ("C-T-T-T",)}), Grid(), options, QUIET)
+    assert frozen(tuned).rates == {"C-C-T-T": 0.003, "ViT_REL": 0.000333, "C-T-T-T": 0.001}
+
+
+def test_seeds_of_claims_are_never_tuned_with(tuned: Path) -> None:
+    with pytest.raises(StudyError, match="seeds 1 are for tuning"):
+        tune(EXPERIMENT, Grid(seeds=(1, 1000)), Options(out=tuned), QUIET)
+    with pytest.raises(StudyError, match="seeds 1001 are for tuning"):
+        at_tuned_rates(EXPERIMENT.model_copy(update={"seeds": (0, 1001)}), frozen(tuned))
+
+
+def test_a_grid_holds_the_shared_rate_and_a_variant_that_always_diverges_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StudyError, match=r"with the recipe's 0\.001 among them"):
+        tune(EXPERIMENT, Grid(rates=(1e-2, 1e-1)), Options(out=tmp_path / "a"), QUIET)
+    monkeypatch.setattr(tuning, "Session", fake_session(lambda run: None if run.label == "ViT_REL" else 0.5))
+    with pytest.raises(StudyError, match="a run of ViT_REL diverged"):
+        tune(EXPERIMENT, Grid(), Options(out=tmp_path / "b"), QUIET)
+
+
+# ---------------------------------------------------------------- sweeps at tuned rates
+
+
+def test_a_tuned_sweep_runs_every_variant_at_its_rate_and_at_the_shared_one(tuned: Path) -> None:
+    experiment = at_tuned_rates(EXPERIMENT, frozen(tuned))
+    runs = make_plan(experiment).runs
+    rates = [(run.label, run.seed, run.training.lr) for run in runs]
+    assert rates == [
+        ("C-C-T-T", 0, 0.003), ("ViT_REL", 0, 0.000333), ("C-C-T-T", 1, 0.003), ("ViT_REL", 1, 0.000333),
+        ("C-C-T-T", 0, 0.001), ("ViT_REL", 0, 0.001), ("C-C-T-T", 1, 0.001), ("ViT_REL", 1, 0.001),
+    ]  # fmt: skip
+    assert len({run.id for run in runs}) == 8
+    assert {run.id for run in make_plan(EXPERIMENT).runs} == {run.id for run in runs[4:]}
+
+
+def test_a_variant_whose_tuned_rate_is_the_shared_one_runs_once() -> None:
+    rates = {"C-C-T-T": 1e-3, "ViT_REL": 3e-3}
+    runs = make_plan(EXPERIMENT.model_copy(update={"rates": rates, "seeds": (0,)})).runs
+    assert [(run.label, run.training.lr) for run in runs] == [("C-C-T-T", 1e-3), ("ViT_REL", 3e-3), ("ViT_REL", 1e-3)]
+
+
+def test_variants_without_a_tuned_rate_and_other_recipes_are_refused(tuned: Path) -> None:
+    with pytest.raises(StudyError, match="C-T-T-T not"):
+        at_tuned_rates(EXPERIMENT.model_copy(update={"variants": ("C-C-T-T", "C-T-T-T")}), frozen(tuned))
+    other = EXPERIMENT.training.model_copy(update={"lr": 0.01})
+    with pytest.raises(StudyError, match=r"tuned around 0\.001"):
+        at_tuned_rates(EXPERIMENT.model_copy(update={"training": other}), frozen(tuned))
+    with pytest.raises(StudyError, match="no learning rate of ViT_REL"):
+        make_plan(EXPERIMENT.model_copy(update={"rates": {"C-C-T-T": 1e-3}}))
+    assert at_tuned_rates(EXPERIMENT, None) is EXPERIMENT
+
+
+@pytest.fixture
+def swept(tuned: Path) -> Path:
+    """The sweep after tuning."""
+    store, _ = fake_session(accuracy)(EXPERIMENT, Options(out=tuned), QUIET).run()
+    store.write_tables()
+    return tuned
+
+
+def test_tables_hold_the_tuned_runs_and_those_at_the_shared_rate_apart(swept: Path) -> None:
+    store = Store(swept)
+    assert store.experiment.rates == {"C-C-T-T": 0.003, "ViT_REL": 0.000333}
+    for shared, expected in ((False, 0.5), (True, 0.5 - 0.1 * np.log10(3))):
+        runs, curves = read_tables(swept, shared)
+        assert len(runs) == 4
+        row = runs[(runs["variant"] == "C-C-T-T") & (runs["seed"] == 0)].iloc[0]
+        assert row["final_test_accuracy"] == pytest.approx(expected)
+        assert set(curves["run"]) == set(runs["run"])
+    kept = [read_tables(swept, shared)[0] for shared in (False, True)]
+    (swept / "runs").rename(swept / "elsewhere")  # as in a committed folder, which has the tables alone
+    again = [read_tables(swept, shared)[0] for shared in (False, True)]
+    assert [list(table["run"]) for table in kept] == [list(table["run"]) for table in again]
+
+
+def test_runs_made_at_the_shared_rate_before_tuning_are_not_made_again(tmp_path: Path, monkeypatch) -> None:
+    options = Options(out=tmp_path / "tiny")
+    fake_session(accuracy)(EXPERIMENT, options, QUIET).run()
+    assert Store(tmp_path / "tiny").experiment.rates == {}
+    monkeypatch.setattr(tuning, "Session", fake_session(accuracy))
+    tune(EXPERIMENT, Grid(), options, QUIET)
+    assert len(Store(tmp_path / "tiny").results()) == 4  # untouched so far
+    later = fake_session(accuracy)
+    later(EXPERIMENT, options, QUIET).run()
+    assert {run.training.lr for _, run in later.ended} == {0.003, 0.000333}
+    assert len(Store(tmp_path / "tiny").results(shared_rate=True)) == 4
+
+
+def test_the_ranking_is_stated_at_tuned_rates_and_at_the_shared_one(
+    swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printing.folder_ranking(swept, [], None, {}, 0.05, QUIET, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    tuned_mean = {row["variant"]: row["mean"] for row in found["readouts"]["final_test_accuracy"]["ranking"]}
+    shared = found["at_shared_rate"]["readouts"]["final_test_accuracy"]["ranking"]
+    assert tuned_mean["C-C-T-T"] - {row["variant"]: row["mean"] for row in shared}["C-C-T-T"] == pytest.approx(
+        0.1 * np.log10(3)
+    )
+    assert len(found["claims"]) == len(found["at_shared_rate"]["claims"]) == 1
+
+
+def test_the_report_states_both_rankings_the_grid_and_the_split_policy(swept: Path) -> None:
+    section = read_section(swept, "s1")
+    assert [view.readout for view in section.claims] == [
+        "final test accuracy",
+        "final test accuracy, at the shared learning rate 0.001",
+    ]
+    (table,) = [table for table in section.tables if table.title.startswith("Learning rates")]
+    assert table.header == ("variant", "rate 0.000333", "rate 0.001", "rate 0.003", "chosen")
+    assert [row[-1] for row in table.rows] == ["0.003", "0.000333"]
+    made = dict(section.provenance.table.rows)
+    assert "20 validation images" in made["learning rates"]
+    assert "the test images took no part" in made["learning rates"]
+
+
+def test_the_status_counts_both(swept: Path) -> None:
+    assert [(each["rates"], each["counts"]["done"]) for each in status_of(swept)] == [("tuned", 4), ("shared", 4)]
+
+
+def test_an_untuned_folder_says_that_one_rate_is_shared(tmp_path: Path) -> None:
+    store, _ = fake_session(accuracy)(EXPERIMENT, Options(out=tmp_path / "plain"), QUIET).run()
+    section = read_section(store.folder, "s1")
+    assert dict(section.provenance.table.rows)["learning rates"] == "0.001 for every variant, not tuned"
+    assert len(section.claims) == 1
+    assert status_of(store.folder)[0]["rates"] == ""
+
+
+def test_every_size_of_a_family_is_tuned_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "Session", fake_session(accuracy))
+    family = EXPERIMENT.model_copy(update={"parts": (0.4, 1.0)})
+    found, _ = tune(family, Grid(), Options(out=tmp_path / "grow"), QUIET)
+    assert [folder.name for folder in found] == ["40-images", "100-images"]
+    assert [each.validation_images for each in found.values()] == [8, 20]
