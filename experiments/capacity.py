@@ -6,7 +6,7 @@ Paper     JFT, over 300M images, 3 epochs; precision@1 of 34.40 % (C-C-T-T) and 
 Here      a stream of fractals of 100 classes that never repeats an image, 256,000 images at 32 pixels; the same ones in
           the same order for all variants of a seed. Train loss is that of the first 2,000 images of the seed's stream,
           seen once, measured in eval mode like the test images. Or any large data set for 1 to 3 epochs
-Difficulty  chosen to be far from solved at the end, as JFT was, on seed 100 and C-T-C-T (500,000 parameters), neither of
+Difficulty  far from solved at the end, as JFT was; chosen on seed 100 and C-T-C-T (500,000 parameters), neither of
           which a claim is tested on. Test accuracy after 64,000 and after 128,000 images: 10.4 % and 20.9 % with 100
           classes and jitter 0.05 (train loss 3.59 and 3.05 nats, ln 100 = 4.61), chosen here and trained twice as long;
           13.1 % after 64,000 with 50 classes and jitter 0.1; 1.2 % after 35,000 with 200 classes and jitter 0.2

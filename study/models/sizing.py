@@ -128,18 +128,21 @@ def _choose(name: str, candidates: Candidates, budget: Budget, reference: bool) 
     C-C-T-T, the paper's own layout, whose shape is found by proportions alone."""
     fits = fitting(name, getattr(candidates.cost, budget.match), budget)
     distance = candidates.distance.copy()
-    if reference:
+    if reference and (other := _reference(budget)) is not None:
         # whole percents first, so that a shape far off the proportions is not taken for a gain of a few multiply-adds
-        ratios = np.asarray(getattr(candidates.cost, budget.other), dtype=float) / _reference(budget)
+        ratios = np.asarray(getattr(candidates.cost, budget.other), dtype=float) / other
         distance += 1e3 * np.round(np.abs(np.log(ratios)), 2)
     distance[~fits] = np.inf
     return candidates.shapes[distance.argmin()]
 
 
 @lru_cache
-def _reference(budget: Budget) -> float:
-    """What C-C-T-T, the paper's own layout, has of the cost that is not matched."""
-    network = matched("C-C-T-T", budget)
+def _reference(budget: Budget) -> float | None:
+    """What C-C-T-T, the paper's own layout, has of the cost that is not matched; None if it cannot meet the budget."""
+    try:
+        network = matched("C-C-T-T", budget)
+    except StudyError:
+        return None
     assert isinstance(network, CoAtNetVariant)
     arguments = (network.depths, network.widths, network.strides, network.blocks, budget.classes, budget.image_size)
     return float(getattr(coatnet_cost("C-C-T-T", *arguments), budget.other))
@@ -156,12 +159,13 @@ def _coatnet_candidates(layout: str, budget: Budget, depths: Five | None, growth
     ranges = [_depth_ranges(five, depths) for five in widths]
     shallow, deep = ([tuple(map(end, each)) for each in ranges] for end in (min, max))
     least, most = (getattr(_cost(layout, np.hstack([d, widths]), budget), budget.match) for d in (shallow, deep))
+    # only widths whose depths have the budget between them
     near = (least <= 1.02 * budget.amount) & (most >= 0.98 * budget.amount)
     tried = np.flatnonzero(near) if near.any() else range(len(widths))
     shapes = np.array([(*d, *widths[n]) for n in tried for d in itertools.product(*ranges[n])])
-    relative_widths = np.log(shapes[:, 5:] / np.array(WIDTH_PROPORTIONS))
-    relative_depths = np.log(shapes[:, 1:5] / np.array(DEPTH_PROPORTIONS))
-    return Candidates(shapes, _cost(layout, shapes, budget), relative_widths.var(1) + relative_depths.var(1))
+    relative_widths = np.log(shapes[:, 5:].T / np.array(WIDTH_PROPORTIONS)[:, None])
+    relative_depths = np.log(shapes[:, 1:5].T / np.array(DEPTH_PROPORTIONS)[:, None])
+    return Candidates(shapes, _cost(layout, shapes, budget), relative_widths.var(0) + relative_depths.var(0))
 
 
 def _cost(layout: str, shapes: np.ndarray, budget: Budget) -> Cost:

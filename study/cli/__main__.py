@@ -1,0 +1,5 @@
+"""`python -m study.cli` is `study`."""
+
+from study.cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""The verbs about what is trained and on what: models, data show, and the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from study.cli.options import (
+    BatchSize,
+    Budget,
+    DataDir,
+    Dataset,
+    Device,
+    Geometry,
+    ImageSize,
+    Json,
+    Match,
+    Precision,
+    Settings,
+    Variants,
+    app,
+    chosen_experiment,
+    console,
+    data_app,
+    print_json,
+)
+from study.errors import StudyError
+
+if TYPE_CHECKING:
+    from study.models.table import Column
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One network, stage by stage.")] = None,
+    dataset: Dataset = None,
+    variants: Variants = None,
+    budget: Budget = None,
+    match: Match = None,
+    geometry: Geometry = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = None,
+    settings: Settings = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Outputs of the classifier: by default 100, published networks 1000.")
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="CoAtNet-0 to -7 and CoaT, counted beside what was published.")
+    ] = False,
+    device: Device = "auto",
+    precision: Precision = None,
+    speed: Annotated[bool, typer.Option(help="Measure images per second of training.")] = True,
+    as_json: Json = False,
+) -> None:
+    """The variants, matched in size: depths, widths, resolutions, parameters, multiply-adds, memory, speed.
+
+    Published networks that are named have their own 224 pixels and 1000 classes, where nothing else is said.
+    """
+    from study.models.catalog import is_published
+    from study.models.table import COLUMNS, PUBLISHED_COLUMNS, STAGE_COLUMNS, describe, published_rows, stage_rows
+    from study.sweep.local import slots
+    from study.sweep.measure import measure
+    from study.sweep.plan import resolve_variants
+
+    counted = "Multiply-adds: one image's forward pass, torch's flop counter halved (convolutions and matrix products)."
+    if published:
+        rows = list(published_rows())
+        if as_json:
+            print_json(rows)
+            return
+        print_rows("1000 classes; published counts as printed, differences from these", PUBLISHED_COLUMNS, rows)
+        console.print(counted + " The CoAtNet paper seems to count softmax and bias too.", soft_wrap=True)
+        return
+    own = {"image_size": 224, "classes": 1000} if name and is_published(name) else {}
+    image_size, classes = image_size or own.get("image_size"), classes or own.get("classes", 100)
+    experiment = chosen_experiment(
+        None, dataset, name or variants, budget, match, geometry, image_size, batch_size, precision, settings
+    )
+    networks = resolve_variants(experiment, classes)
+    training, side = experiment.training, experiment.data.image_size
+    if name:
+        if len(networks) > 1:
+            raise StudyError(f"{name} are several networks: study models shows one by NAME, several by --variants")
+        ((label, network),) = networks.items()
+        rows = stage_rows(network, classes, side)
+        if as_json:
+            print_json({"variant": label, "image_size": side, "classes": classes, "stages": rows})
+            return
+        print_rows(f"{label}, {side} pixels, {classes} classes", STAGE_COLUMNS, rows)
+        console.print(counted, soft_wrap=True)
+        return
+    speeds = measure(networks, training, classes, side, slots(device, 1)[:1]) if speed else {}
+    rows = [
+        describe(label, network, classes, side, training)
+        | {"images_per_second": round(training.batch_size / speeds[label].step) if speed else None}
+        for label, network in networks.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    title = f"{side} pixels, {classes} classes, {experiment.match} matched to {experiment.budget:,} within 1 %"
+    print_rows(title, COLUMNS, rows)
+    console.print(
+        f"{counted} Memory: activations kept for the backward pass of {training.batch_size} images in "
+        f"{training.precision}. Images/s: training steps measured on this machine, one process.",
+        soft_wrap=True,
+    )
+
+
+def print_rows(title: str, columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column.title, justify="left" if column.left else "right")
+    for row in rows:
+        table.add_row(*(escape(column.show(row[column.key])) for column in columns))
+    console.print(table)
+
+
+@data_app.command("show")
+def data_show(
+    name: Annotated[str, typer.Argument(help="A data set, as in --dataset.")],
+    image_size: ImageSize = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG to write; by default NAME.png here.")] = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a contact sheet of a data set as PNG, a row a class."""
+    from study.data import load
+    from study.data.show import contact_sheet
+
+    experiment = chosen_experiment(None, name, None, None, None, None, image_size, None, None, settings)
+    path = out or Path(f"{experiment.data.slug}.png")
+    contact_sheet(load(experiment.data, data_dir), path)
+    console.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; the minimum and median are given.")] = 7,
+    variants: Annotated[str | None, typer.Option(help="Layouts to compare with timm's; by default all five.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Speed as ratios: our networks against timm's, the harness against a bare loop. Needs the extra timm."""
+    from study import parsing
+    from study.bench import run_bench
+    from study.config import STUDY_VARIANTS, canonical_layout
+
+    layouts = tuple(canonical_layout(name) for name in parsing.names(variants)) if variants else STUDY_VARIANTS
+    if unknown := [name for name in layouts if name not in STUDY_VARIANTS]:
+        raise StudyError(f"the benchmark knows {', '.join(STUDY_VARIANTS)}, not {', '.join(unknown)}")
+    found = run_bench(rounds, layouts)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("ours / other", "minimum", "median", "our images/s")
+    for row in found["ratios"]:
+        table.add_row(row["name"], f"{row['minimum']:.2f}", f"{row['median']:.2f}", f"{row['speed']:,.0f}")
+    console.print(table)
+    machine = found["environment"]
+    console.print(
+        f"{rounds} rounds, one thread, {machine['processor']}, torch {machine['torch']}; "
+        f"fractals: {found['fractals_per_second']:,.0f} images/s",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,93 @@
+"""What the verbs share: the application, their options, and the experiment that these make."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from study.errors import StudyError
+
+if TYPE_CHECKING:
+    from study.config import Experiment
+
+app = typer.Typer(
+    help="How should convolution and attention be stacked in a vision network? Sweeps, rankings, figures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
+wandb_app = typer.Typer(help="The Weights & Biases mirror.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(wandb_app, name="wandb")
+console = Console(width=None if sys.stdout.isatty() else 160)  # files and pipes have no width: tables stay whole
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where data sets are kept; by default $STUDY_DATA_DIR, else a per-user cache.")
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", "-o", help="Any setting: -o training.lr=3e-4")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+File = Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.py]", help="By default the generalization study.")]
+Dataset = Annotated[
+    str | None,
+    typer.Option(help="fractals, cifar100, cifar100-coarse, cifar10 or folder:PATH; cut by class: NAME[0:80]"),
+]
+Variants = Annotated[str | None, typer.Option(help="Such as ViT_REL,cctt,coatnet_0,C-C-T-T[relative_bias=none]")]
+Budget = Annotated[str | None, typer.Option(help="Size of every layout, such as 1.5M.")]
+Match = Annotated[str | None, typer.Option(help="What the budget counts: parameters or macs.")]
+Geometry = Annotated[str | None, typer.Option(help="Strides of the stages: auto, paper, fine or cheap.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixels.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images in a training step.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 for autocast.")]
+Samples = Annotated[str | None, typer.Option(help="Images seen in training, such as 200K, instead of --epochs.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time: in all on CPU, per GPU on CUDA.")]
+
+
+def chosen_experiment(
+    file: Path | None,
+    dataset: str | None,
+    variants: str | None,
+    budget: str | None,
+    match: str | None,
+    geometry: str | None,
+    image_size: int | None,
+    batch_size: int | None,
+    precision: str | None,
+    settings: list[str] | None,
+    seeds: str | None = None,
+    epochs: int | None = None,
+    train_size: int | None = None,
+    samples: str | None = None,
+) -> Experiment:
+    """The experiment of a file, or the default one, with the options' changes; -o comes last and wins."""
+    if epochs and samples:
+        raise StudyError("training lasts for --epochs or for --samples: give one of them")
+    from study import parsing
+    from study.sweep.plan import customise, experiment_file, load_experiment
+
+    chosen: dict[str, Any] = {
+        "variants": json.dumps(parsing.names(variants)) if variants else None,
+        "seeds": json.dumps(parsing.whole_numbers(seeds)) if seeds else None,
+        "budget": parsing.amount(budget) if budget else None,
+        "match": match,
+        "geometry": geometry,
+        "data.train_size": train_size,
+        "training.epochs": "null" if samples else epochs,
+        "training.samples": parsing.amount(samples) if samples else "null" if epochs else None,
+        "training.batch_size": batch_size,
+        "training.precision": precision,
+    }
+    given = {key: str(value) for key, value in chosen.items() if value is not None}
+    given |= parsing.assignments(settings or [])
+    return customise(load_experiment(file or experiment_file()), dataset, image_size, given)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
