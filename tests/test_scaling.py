@@ -16,7 +16,8 @@ from scipy.optimize import curve_fit
 from study import scale as scaling_session
 from study.analysis.by_size import rankings
 from study.analysis.laws import fit_law
-from study.analysis.scaling import PUBLISHED, Published, scale, zero_crossings
+from study.analysis.scaling import scale, zero_crossings
+from study.analysis.scaling_types import PUBLISHED, Published
 from study.config import Claim, Data, Experiment, Fractals, Training
 from study.data import load
 from study.errors import StudyError
@@ -195,7 +196,8 @@ def test_kendalls_tau_is_full_where_the_laws_lead_to_the_published_ranking_and_l
 
 def test_laws_read_beyond_what_a_run_could_see_are_cautioned_about() -> None:
     def cautioned(samples: int | None) -> bool:
-        return any("could see more different ones" in note for note in scale(points(), draws=5, samples_seen=samples).notes)
+        found = scale(points(), draws=5, samples_seen=samples)
+        return any("could see more different ones" in note for note in found.notes)
 
     assert cautioned(128_000)
     assert not cautioned(10**9)

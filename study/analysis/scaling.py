@@ -13,138 +13,29 @@ Shape suffixes: D draws, S sizes, V variants.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from study.analysis.laws import PARAMETERS, Law, fit_law
 from study.analysis.notation import parse_ranking
+from study.analysis.scaling_types import (
+    PUBLISHED,
+    Crossing,
+    Estimate,
+    Extrapolation,
+    HeldOut,
+    Point,
+    Published,
+    Scaling,
+    VariantLaw,
+)
 from study.analysis.statistics import Floats, draw_means, rank_probabilities, tau_b
 from study.errors import StudyError
 
 DRAWS = 400
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Published:
-    """A ranking with the number of training images that it was measured on."""
-
-    images: int
-    data: str
-    ranking: str
-
-
-PUBLISHED = (
-    Published(1_281_167, "ImageNet-1K", "C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL"),
-    Published(300_000_000, "JFT", "C-C-T-T ≈ C-T-T-T > ViT_REL > C-C-C-T > C-C-C-C"),
-)  # CoAtNet (arXiv 2106.04803), section 2.2
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % bootstrap interval; the ends are None where a size has fewer than 2 seeds."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Point:
-    """A variant at a size: test accuracy and its interval over `seeds` seeds."""
-
-    variant: str
-    images: int
-    seeds: int
-    accuracy: Estimate
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """Where `overtakes` becomes better than `overtaken`, linear in log images between two sizes.
-
-    `share` is the part of the bootstrap's draws in which it does so anywhere; the interval is of those.
-    """
-
-    overtakes: str
-    overtaken: str
-    images: Estimate
-    share: float | None
-
-    def __str__(self) -> str:
-        if self.images.low is None or self.images.high is None or self.share is None:
-            reach = "one seed: no interval"
-        else:
-            reach = f"{self.images.low:,.0f} to {self.images.high:,.0f}, in {self.share:.0%} of draws"
-        return f"{self.overtakes} overtakes {self.overtaken} at {self.images.value:,.0f} images ({reach})"
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A measured accuracy at a size that the law was not fitted on, against what it predicts there.
-
-    `off` is predicted minus measured with the interval of that difference; `agrees` says whether that holds 0.
-    """
-
-    variant: str
-    images: int
-    measured: float
-    predicted: float
-    off: Estimate
-    agrees: bool | None
-
-
-@dataclass(frozen=True)
-class VariantLaw:
-    """error = a · images^-b + c of one variant, error being 1 - test accuracy."""
-
-    variant: str
-    a: Estimate
-    b: Estimate
-    c: Estimate
-    rmse: float
-
-
-@dataclass(frozen=True)
-class Extrapolation:
-    """The laws read at a number of images, best variant first, and what they say of a ranking published for it.
-
-    `ranks[v][r]`: part of the draws in which the v-th of `variants` has rank r. `tau` is Kendall's τ_b with the
-    published ranking, at most `attainable`; None if a variant of that ranking is not among these.
-    """
-
-    published: Published
-    variants: tuple[str, ...]
-    accuracies: tuple[Estimate, ...]
-    ranks: tuple[tuple[float, ...], ...]
-    tau: Estimate | None
-    attainable: float | None
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """All that is said of a family of sweeps. `laws`, `held_out` and `extrapolations` are empty below 4 sizes."""
-
-    sizes: tuple[int, ...]
-    variants: tuple[str, ...]
-    points: tuple[Point, ...]
-    crossings: tuple[Crossing, ...]
-    laws: tuple[VariantLaw, ...]
-    held_out: tuple[HeldOut, ...]
-    extrapolations: tuple[Extrapolation, ...]
-    bands: dict[str, tuple[Floats, Floats, Floats]]  # of each law at `band_images`: best, low, high accuracy
-    band_images: Floats
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values, without the bands."""
-        found = asdict(self)
-        del found["bands"], found["band_images"]
-        return found
 
 
 def scale(
@@ -156,7 +47,7 @@ def scale(
 ) -> Scaling:
     """Analyse accuracy against training images. `points`: columns variant, seed, images, accuracy (fractions).
 
-    `samples_seen` is what each run saw in all, of which a note is made: more images than that none of these runs could see.
+    `samples_seen` is what each run saw in all, of which a note is made: none of these runs could see more images.
     Sizes at which a variant has no value are left out, and named in the notes. Raises StudyError if fewer than 2 sizes
     or no variant remain.
     """
@@ -189,8 +80,8 @@ def scale(
         notes.append("The laws' intervals are those of the seeds alone: beyond the data they hold if the law does.")
         if samples_seen is not None and samples_seen < max((each.images for each in published), default=0):
             notes.append(
-                f"Each run saw {samples_seen:,} images: trained like this none could see more different ones, so that the "
-                "laws, read beyond, speak of runs that go on as long as they must."
+                f"Each run saw {samples_seen:,} images: trained like this none could see more different ones, so that "
+                "the laws, read beyond, speak of runs that go on as long as they must."
             )
     band_images = np.geomspace(sizes[0], max([sizes[-1], *(each.images for each in published)]), 120)
     return Scaling(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from study.analysis.by_size import SizeRanking, rankings
-from study.analysis.scaling import Scaling, scale
+from study.analysis.scaling import scale
+from study.analysis.scaling_types import Scaling
 from study.errors import StudyError
 from study.report.inline import inline_svg
 from study.report.provenance import provenance

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from study.analysis.scaling import Scaling
+from study.analysis.scaling_types import Scaling
 from study.report.figures import accuracy_axis, canvas, draw_band
 from study.report.style import RC, TEXT, looks
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from study.analysis.by_size import SizeRanking
 from study.analysis.readouts import find_readout
-from study.analysis.scaling import Estimate, Scaling
+from study.analysis.scaling_types import Estimate, Scaling
 from study.report.style import study_order
 from study.report.tables import Table, number
 

@@ -1,0 +1,63 @@
+"""Frozen, strict models; reading them from JSON and changing them by dotted names, with errors in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from study.errors import StudyError
+
+
+class Frozen(BaseModel):
+    """Base of all nouns: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+M = TypeVar("M", bound="Frozen")
+
+
+def override(model: M, assignments: dict[str, str], where: str = "") -> M:
+    """A copy of `model` with dotted fields set from text, for example `{"training.lr": "3e-4"}`.
+
+    Raises StudyError that names an unknown key (and the known ones) or a value that does not fit.
+    """
+    dump = json.loads(model.model_dump_json())
+    for key, text in assignments.items():
+        *parents, leaf = key.split(".")
+        target = dump
+        for parent in [*parents, leaf]:
+            if not isinstance(target, dict) or parent not in target:
+                known = ", ".join(target) if isinstance(target, dict) else "nothing below it"
+                raise StudyError(f"{where}there is no setting {key!r}: {parent!r} is not one of {known}")
+            holder, target = target, target[parent]
+        try:
+            holder[leaf] = json.loads(text)
+        except json.JSONDecodeError:
+            holder[leaf] = text
+    return parse_model(type(model), json.dumps(dump), where)
+
+
+def parse_model(kind: type[M], text: str, where: str = "") -> M:
+    """A noun from its JSON. Raises StudyError in one sentence that names the field."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise StudyError(where + sentence(error)) from None
+
+
+def sentence(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, as one sentence."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message} (given {first['input']!r})" if field and first["type"] != "value_error" else message
+
+
+def digest(value: Any) -> str:
+    """12 hexadecimal digits that name a JSON value: SHA-256 of it with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

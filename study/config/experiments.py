@@ -1,0 +1,67 @@
+"""Experiment and claim."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from study.config.base import Frozen
+from study.config.runs import Data, Training
+from study.config.variants import STUDY_VARIANTS, Blocks
+
+
+class Claim(Frozen):
+    """A ranking in the paper's notation with the readout it is about, fixed before the runs start."""
+
+    ranking: str
+    readout: str = "accuracy_at_matched_loss"
+    epsilon: float = Field(default=0.01, gt=0, description="≈ and ≥ hold within this margin, in the readout's unit")
+    delta: float = Field(default=0.03, gt=0, description="≫ means more than this")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="family-wise error rate")
+    source: str = Field(default="", description="where the ranking is published")
+
+
+class Pretraining(Frozen):
+    """What the weights were trained on that a transfer experiment starts from."""
+
+    name: str = Field(description="the pretraining experiment, or the file of weights")
+    data: Data | None = Field(default=None, description="None for a file from elsewhere")
+    training: Training | None = None
+
+
+class Experiment(Frozen):
+    """Variants x seeds under one recipe on one data set, and the claims they test."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    data: Data = Data()
+    training: Training = Training()
+    variants: tuple[str, ...] = STUDY_VARIANTS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    budget: int = Field(default=500_000, ge=1, description="what each layout is matched to")
+    match: Literal["parameters", "macs"] = "parameters"
+    geometry: Literal["auto", "paper", "fine", "cheap"] = Field(
+        default="auto", description="strides of S0-S4 and ViT_REL's patch: study/models/sizing.py"
+    )
+    parts: tuple[float, ...] = Field(
+        default=(), description="parts of the training images: everything is trained on each (study/sweep/family.py)"
+    )
+    rates: dict[str, float] = Field(
+        default={}, description="tuned peak learning rates by label, instead of the recipe's (study/tuning.py)"
+    )
+    blocks: Blocks = Blocks()
+    claims: tuple[Claim, ...] = ()
+    pretraining: Pretraining | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for what, values in (("variants", self.variants), ("seeds", self.seeds)):
+            if not values:
+                raise ValueError(f"an experiment needs at least one of its {what}")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} are named twice in {list(values)}")
+        if any(not 0 < part <= 1 for part in self.parts) or len(set(self.parts)) < len(self.parts):
+            raise ValueError(f"parts are different fractions above 0 and up to 1, not {list(self.parts)}")
+        if self.data.stream and (self.parts or self.training.samples is None):
+            raise ValueError("a stream has no epochs and no parts: set training.samples, and training.epochs to null")
+        return self

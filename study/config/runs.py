@@ -1,0 +1,177 @@
+"""Data, training, run: everything that decides a result."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from study.config.base import Frozen, digest
+from study.config.variants import Variant
+from study.errors import StudyError
+
+FORMAT = 1  # raised whenever the numerics change, so that old and new runs are never taken for the same
+
+
+class Fractals(Frozen):
+    """Size and difficulty of the embedded data set (study/data/fractals.py)."""
+
+    classes: int = Field(default=20, ge=2)
+    train_images: int = Field(default=4000, ge=1)
+    test_images: int = Field(default=2000, ge=1)
+    seed: int = Field(default=0, ge=0)
+    jitter: float = Field(
+        default=0.05, ge=0, le=1, description="how far an instance's maps stray from its class's code"
+    )
+    stream: bool = Field(
+        default=False,
+        description="train on images that never repeat (study/data/stream.py); the train_images give the normalisation",
+    )
+
+
+class Data(Frozen):
+    """A data set: `cifar10`, `cifar100`, `cifar100-coarse`, `fractals` or `folder:PATH`."""
+
+    name: str = "fractals"
+    image_size: int = Field(default=32, ge=4)
+    train_size: int | None = Field(default=None, ge=1, description="a class-balanced subset of the training images")
+    subset_seed: int = Field(default=0, ge=0)
+    validation: int | None = Field(
+        default=None, ge=1, description="so many training images are kept back, to test on instead of the test images"
+    )
+    fractals: Fractals | None = None
+    fingerprint: str = Field(default="", description="hash of the arrays that are used; filled in when loaded")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_fractals_have_sizes(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            is_fractals = str(values.get("name", "fractals")).partition("[")[0] == "fractals"
+            if is_fractals and values.get("fractals") is None:
+                return {**values, "fractals": Fractals()}
+            if not is_fractals and values.get("fractals") is not None:
+                raise ValueError(f"data.fractals has no meaning for {values['name']}")
+        return values
+
+    @model_validator(mode="after")
+    def _a_stream_is_whole(self) -> Self:
+        if self.stream and (self.train_size is not None or "[" in self.name):
+            raise ValueError("a stream of fractals has no subset: leave out train_size, and classes in brackets")
+        return self
+
+    @property
+    def stream(self) -> bool:
+        """Whether the training images never repeat."""
+        return self.fractals is not None and self.fractals.stream
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a folder's name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+
+class Training(Frozen):
+    """The recipe: AdamW, linear warm-up, cosine decay, clipping; no augmentation and no regularization by default.
+
+    Warm-up, decay, floor and clipping follow CoAtNet's Table 10 (10k of 94k steps, cosine, 1e-5 over 1e-3, 1.0).
+    """
+
+    epochs: int | None = Field(default=20, ge=1, description="passes over the training images")
+    samples: int | None = Field(default=None, ge=1, description="images seen in all, instead of epochs")
+    batch_size: int = Field(default=128, ge=2)
+    lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    min_lr_ratio: float = Field(default=0.01, ge=0, le=1, description="final over peak learning rate")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="part of all steps in linear warm-up")
+    decay: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = Field(
+        default=(0.9, 0.999), strict=False
+    )  # a list too: what JSON has before validators
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16 is autocast over fp32 weights")
+    compile: bool = Field(default=False, description="torch.compile the network")
+    eval_every: int | None = Field(default=None, ge=1, description="steps between evaluations; None: by the duration")
+    probe_size: int = Field(default=2000, ge=1, description="training images measured in eval mode")
+    freeze: bool = Field(default=False, description="train the classifier alone; all else stays as it is (probing)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_duration(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            if values.get("samples") is not None and "epochs" not in values:
+                return {**values, "epochs": None}
+            if (values.get("samples") is None) == (values.get("epochs", 20) is None):
+                raise ValueError("training lasts for epochs or for samples: give one of them, and null for the other")
+        return values
+
+    @property
+    def duration(self) -> str:
+        """How long training lasts, in words."""
+        return f"{self.epochs} epochs" if self.epochs else f"{self.samples:,} samples"
+
+    def steps(self, train_images: int) -> int:
+        """Updates in a run on `train_images` images: the one unit of time inside the loop."""
+        if self.epochs is not None:
+            return self.epochs * self.steps_per_epoch(train_images)
+        assert self.samples is not None  # the validator sees to it
+        return max(1, self.samples // self.batch_size)
+
+    def evaluation_steps(self, train_images: int) -> int:
+        """Steps between evaluations: as given, else an epoch, or a twentieth of a run that is measured in samples."""
+        if self.eval_every is not None:
+            return self.eval_every
+        if self.epochs is not None:
+            return self.steps_per_epoch(train_images)
+        return max(1, self.steps(train_images) // 20)
+
+    def steps_per_epoch(self, train_images: int) -> int:
+        """Whole batches in one pass over `train_images` images."""
+        if train_images < self.batch_size:
+            raise StudyError(
+                f"{train_images} training images are fewer than one batch of {self.batch_size}: lower --batch-size"
+            )
+        return train_images // self.batch_size
+
+
+class Start(Frozen):
+    """Trained weights that a run begins from, all but the classifier (study/training/start.py)."""
+
+    run: str = Field(default="", description="id of the run that trained them; empty for a file from elsewhere")
+    weights: str = Field(description="fingerprint of the named tensors")
+    image_size: int = Field(ge=1, description="side they were trained at, from which position tables are resized")
+    path: str = Field(description="the file they lie in; not part of the identity")
+
+
+class Run(Frozen):
+    """One variant, one data set, one recipe, one seed; the weights that it starts from, if they are trained ones."""
+
+    variant: Variant
+    data: Data
+    training: Training
+    seed: int = Field(ge=0)
+    format: int = FORMAT
+    label: str = Field(default="", description="the variant's name in tables; not part of the identity")
+    start: Start | None = None
+
+    @model_validator(mode="after")
+    def _a_stream_lasts_for_samples(self) -> Self:
+        if self.data.stream and self.training.samples is None:
+            raise ValueError("a stream has no epochs: set training.samples, and training.epochs to null")
+        return self
+
+    @property
+    def id(self) -> str:
+        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label and `start.path`."""
+        return digest(_without_later(self.model_dump(mode="json", exclude={"label": True, "start": {"path"}})))
+
+
+# Settings that came after the first runs were made: while they have these values, they are left out of a run's id.
+LATER_DEFAULTS = {"start": None, "freeze": False, "samples": None, "stream": False, "validation": None}
+
+
+def _without_later(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    later = {key for key, default in LATER_DEFAULTS.items() if key in value and value[key] == default}
+    return {key: _without_later(part) for key, part in value.items() if key not in later}

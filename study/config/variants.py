@@ -1,0 +1,140 @@
+"""Variants: networks that can be built, and how users name them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from study.config.base import Frozen
+from study.errors import StudyError
+
+LAYOUTS = ("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T")
+STUDY_VARIANTS = ("ViT_REL", *LAYOUTS)
+
+
+class Blocks(Frozen):
+    """How the blocks are built: the switches that the paper's ablations turn. The defaults are the paper's.
+
+    Sources: CoAtNet (arXiv 2106.04803) section 2, appendix A.1 and Tables 3, 6, 8, 9.
+    """
+
+    head_dim: int = Field(default=32, ge=1, description="width of an attention head (Table 3; Table 8 tries 64)")
+    expansion: int = Field(default=4, ge=1, description="hidden width over the block's output width, MBConv and FFN")
+    se_ratio: float = Field(default=0.25, ge=0, le=1, description="squeeze width over output width; 0 is no SE")
+    relative_bias: Literal["pre", "post", "none"] = Field(
+        default="pre", description="relative attention before or after the softmax (Eq. 3), or none (Table 6)"
+    )
+    absolute_positions: bool = Field(default=False, description="a learned position added before the first T block")
+    attention: Literal["global", "local", "linear"] = Field(default="global", description="section 2.2: A, B, C")
+    window: int = Field(default=7, ge=1, description="side of the neighbourhood of local attention, odd")
+    conv_norm: Literal["batch", "layer"] = Field(default="batch", description="norm in MBConv (Table 8)")
+    stride_in: Literal["expand", "depthwise"] = Field(
+        default="expand", description="stride in the first 1x1 (Eq. 5) or in the depthwise convolution (Table 9)"
+    )
+    dense_head: bool = Field(default=False, description="pool, norm, dense, tanh before the classifier, as in MaxViT")
+    stochastic_depth: float = Field(default=0.0, ge=0, lt=1, description="drop rate of the last block; 0 in the study")
+    attention_first: bool = Field(default=False, description="allow T before C, against the paper's constraint")
+
+    @model_validator(mode="after")
+    def _window_is_odd(self) -> Self:
+        if self.window % 2 == 0:
+            raise ValueError("window must be odd: a neighbourhood has a centre")
+        return self
+
+
+class CoAtNetVariant(Frozen):
+    """A multi-stage network: stages S0 (stem) to S4, each with its depth, width and stride.
+
+    `layout` names S1 to S4, for example `C-C-T-T`.
+    """
+
+    family: Literal["coatnet"] = "coatnet"
+    layout: str
+    depths: tuple[int, int, int, int, int]
+    widths: tuple[int, int, int, int, int]
+    strides: tuple[int, int, int, int, int]
+    split: tuple[int, int] | None = Field(
+        default=None, description="CoAtNet-6/7: (depth, width) of the MBConv blocks that open S3 before its T blocks"
+    )
+    blocks: Blocks = Blocks()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not re.fullmatch(r"[CT](-[CT]){3}", self.layout):
+            raise ValueError(f"layout {self.layout!r} is not four letters C or T, such as C-C-T-T")
+        if "T-C" in self.layout and not self.blocks.attention_first:
+            raise ValueError(
+                f"{self.layout} has T before C; the paper (section 2.2) constrains convolution stages to come before "
+                "Transformer stages (set attention_first=true to insist)"
+            )
+        if min(self.depths) < 1 or min(self.widths) < 1 or min(self.strides) < 1:
+            raise ValueError("depths, widths and strides are at least 1")
+        return self
+
+
+class ViTRelVariant(Frozen):
+    """ViT_REL: a patch stem, then Transformer blocks with the same relative attention (section 2.2)."""
+
+    family: Literal["vit_rel"] = "vit_rel"
+    patch: int = Field(ge=1)
+    depth: int = Field(ge=1)
+    width: int = Field(ge=1)
+    hidden: int | None = Field(default=None, ge=1, description="width inside the FFN; None is expansion x width")
+    blocks: Blocks = Blocks()
+
+
+class CoaTVariant(Frozen):
+    """CoaT (parallel depth above 0) or CoaT-Lite (0): arXiv 2104.06399."""
+
+    family: Literal["coat"] = "coat"
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    parallel_depth: int = Field(default=0, ge=0)
+    mlp_ratios: tuple[int, int, int, int]
+    heads: int = Field(default=8, ge=1)
+    patch: int = Field(default=4, ge=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TimmVariant(Frozen):
+    """Any network of timm, by its name there (the extra `timm`)."""
+
+    family: Literal["timm"] = "timm"
+    model: str
+
+
+Variant = Annotated[CoAtNetVariant | ViTRelVariant | CoaTVariant | TimmVariant, Field(discriminator="family")]
+
+
+def canonical_layout(name: str) -> str:
+    """`cctt`, `C-C-T-T` and `c_c_t_t` are `C-C-T-T`; `vit_rel`, `ViTREL` are `ViT_REL`; other names stay.
+
+    >>> canonical_layout("cctt"), canonical_layout("vit-rel"), canonical_layout("coatnet_0")
+    ('C-C-T-T', 'ViT_REL', 'coatnet_0')
+    """
+    plain = re.sub(r"[-_ ]", "", name).upper()
+    if plain == "VITREL":
+        return "ViT_REL"
+    if re.fullmatch(r"[CT]{4}", plain):
+        return "-".join(plain)
+    return name.strip()
+
+
+def parse_variant(text: str) -> tuple[str, dict[str, str]]:
+    """A variant as users write it: a name, then switches of its blocks in brackets.
+
+    >>> parse_variant("cctt[relative_bias=none, head_dim=64]")
+    ('C-C-T-T', {'relative_bias': 'none', 'head_dim': '64'})
+    """
+    match = re.fullmatch(r"\s*([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*", text)
+    if not match:
+        raise StudyError(f"variant {text!r} is not NAME or NAME[switch=value,...]")
+    switches = {}
+    for item in filter(None, (part.strip() for part in (match[2] or "").split(","))):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise StudyError(f"variant {text!r}: {item!r} is not switch=value")
+        switches[key.strip()] = value.strip()
+    return canonical_layout(match[1]), switches
