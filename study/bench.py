@@ -4,6 +4,7 @@
   the plain way (fp32, contiguous memory, default AdamW).
 - Harness: `train` with its checkpoints, logging and progress, evaluation excluded, against a bare loop around the same
   network.
+- Fractals: images a second on one core, and what making them takes of a training step in the capacity experiment.
 
 A ratio above 1 means that ours is faster. Times depend on the machine, ratios much less; minimum and median over the
 rounds are given, because another program can only slow a round down.
@@ -143,6 +144,20 @@ def fractals(rounds: int, count: int = 2000) -> float:
     return count / min(times)
 
 
+def streams(rounds: int) -> dict[str, float]:
+    """What making its images takes of a training step, by variant, in the capacity experiment as it ships."""
+    from study.sweep.measure import stream_share
+    from study.sweep.plan import experiment_file, load_experiment, resolve_variants
+
+    experiment = load_experiment(experiment_file("capacity"))
+    assert experiment.data.fractals is not None
+    variants = resolve_variants(experiment, experiment.data.fractals.classes)
+    return {
+        label: stream_share(variant, experiment.data, experiment.training, rounds)
+        for label, variant in variants.items()
+    }
+
+
 def interleaved(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each side in each round, after one call each to warm up."""
     for call in sides.values():
@@ -191,6 +206,7 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
     return {
         "ratios": [asdict(ratio) for ratio in ratios],
         "fractals_per_second": fractals(order["rounds"]),
+        "stream_share": streams(order["rounds"]),
         "environment": environment(),
     }
 

@@ -17,7 +17,7 @@ from study.models import build
 from study.models.coat import CoaT
 from study.models.interop import from_timm, load_weights, read_weights
 from study.models.published import COAT
-from study.models.timm_networks import import_timm, timm_coatnet, timm_network, timm_vit_rel
+from study.models.timm_networks import timm_coatnet, timm_vit_rel
 from tests.oracles import randomise
 
 CLASSES = 7

@@ -164,7 +164,8 @@ def bench(
     machine = found["environment"]
     console.print(
         f"{rounds} rounds, one thread, {machine['processor']}, torch {machine['torch']}; "
-        f"fractals: {found['fractals_per_second']:,.0f} images/s",
+        f"fractals: {found['fractals_per_second']:,.0f} images/s; making them takes of a capacity step: "
+        + ", ".join(f"{label} {share:.1%}" for label, share in found["stream_share"].items()),
         soft_wrap=True,
         highlight=False,
     )
