@@ -216,3 +216,14 @@ def test_coat_exports(arguments: dict[str, Any]) -> None:
     exported = torch.export.export(network, (randn(2, 3, 32, 32),)).module()
     x_BCHW = randn(2, 3, 32, 32, seed=1)
     torch.testing.assert_close(exported(x_BCHW), network(x_BCHW))
+
+
+@pytest.mark.parametrize("arguments", [LITE, PARALLEL], ids=["lite", "parallel"])
+def test_coat_compiles(arguments: dict[str, Any]) -> None:
+    """Traced whole, without a break; inductor, which comes after that, takes half a minute a network on a CPU."""
+    torch.compiler.reset()
+    network = seeded(**{**arguments, "parallel_depth": min(1, arguments.get("parallel_depth", 0))}).eval()
+    x_BCHW = randn(2, 3, 32, 32)
+    with torch.no_grad():
+        compiled = torch.compile(network, backend="aot_eager", fullgraph=True)(x_BCHW)
+        torch.testing.assert_close(compiled, network(x_BCHW))

@@ -1,8 +1,9 @@
-"""Our networks against timm's, weight for weight, and files of weights."""
+"""Our networks against timm's, weight for weight; any network of timm; files of weights."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,13 +12,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from study.config import Blocks, CoAtNetVariant, CoaTVariant, ViTRelVariant
+from study.bench import bench_variant
+from study.config import STUDY_VARIANTS, Blocks, CoAtNetVariant, CoaTVariant, TimmVariant, Variant, ViTRelVariant
 from study.errors import StudyError
 from study.models import build
 from study.models.coat import CoaT
 from study.models.interop import from_timm, load_weights, read_weights
 from study.models.published import COAT
-from study.models.timm_networks import timm_coatnet, timm_vit_rel
+from study.models.timm_networks import import_timm, timm_coatnet, timm_vit_rel
 from tests.oracles import randomise
 
 CLASSES = 7
@@ -101,6 +103,120 @@ def test_coatnet_trains_as_timms_with_batch_statistics(timm: ModuleType) -> None
 def test_vit_rel_computes_what_timm_computes(timm: ModuleType) -> None:
     variant = ViTRelVariant(patch=16, depth=2, width=48, blocks=Blocks(head_dim=16))
     assert_twins(timm_vit_rel(variant, CLASSES, 64).eval(), build(variant, CLASSES, 64).eval(), images(64, 64))
+
+
+@pytest.mark.parametrize("strides", [(1, 1, 2, 2, 2), (2, 1, 2, 2, 2), (1, 2, 2, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("layout", "stride_in"), [("C-C-T-T", "expand"), ("C-T-T-T", "expand"), ("C-C-T-T", "depthwise")]
+)
+def test_with_the_strides_for_small_images_timm_still_computes_the_same(
+    timm: ModuleType, strides: tuple[int, int, int, int, int], layout: str, stride_in: str
+) -> None:
+    variant = coatnet(layout, stride_in=stride_in).model_copy(update={"strides": strides})
+    assert_twins(timm_coatnet(variant, CLASSES, 32).eval(), build(variant, CLASSES, 32).eval(), images(32, 32))
+
+
+def test_the_benchmarks_networks_are_timms_in_every_layout(timm: ModuleType) -> None:
+    for layout in STUDY_VARIANTS:
+        variant = bench_variant(layout)
+        make = timm_vit_rel if layout == "ViT_REL" else timm_coatnet
+        theirs, ours = make(variant, CLASSES, 32).eval(), build(variant, CLASSES, 32).eval()
+        theirs = randomise(theirs, seed=0).float()
+        ours.load_state_dict(from_timm(theirs.state_dict(), ours))
+        x_BCHW = images(32, 32).float()
+        torch.testing.assert_close(ours(x_BCHW), theirs(x_BCHW), rtol=1e-4, atol=1e-4)
+
+
+def test_vit_rel_with_another_hidden_width_computes_what_timm_computes(timm: ModuleType) -> None:
+    variant = ViTRelVariant(patch=16, depth=2, width=48, hidden=184, blocks=Blocks(head_dim=16))
+    assert_twins(timm_vit_rel(variant, CLASSES, 64).eval(), build(variant, CLASSES, 64).eval(), images(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("variant", "what"),
+    [
+        (coatnet("C-C-T-T", relative_bias="post"), "a bias after the softmax"),
+        (coatnet("C-C-T-T", attention="local"), "local attention"),
+        (coatnet("C-C-T-T", absolute_positions=True), "absolute positions"),
+        (coatnet("C-C-T-T", head_dim=48), r"heads of 48 in widths of \[64, 96\]"),
+        (coatnet("C-C-T-T").model_copy(update={"strides": (4, 2, 2, 2, 1)}), r"strides of \(4, 2, 2, 2, 1\)"),
+        (coatnet("C-C-T-T").model_copy(update={"split": (1, 32)}), "stages of two widths"),
+        (SMALL_COAT, "timm's CoAtNet is no coat"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_timm_cannot_express_is_refused(variant: Variant, what: str) -> None:
+    with pytest.raises(StudyError, match=what):
+        timm_coatnet(variant, CLASSES, 64)
+
+
+# ---------------------------------------------------------------- any network of timm
+
+
+def test_resnet18_of_timm_is_a_variant_at_32_pixels(timm: ModuleType) -> None:
+    network = build(TimmVariant(model="resnet18"), CLASSES, 32).eval()
+    assert network(images(32, 32).float()).shape == (2, CLASSES)
+    again = build(TimmVariant(model="resnet18"), CLASSES, 32)
+    assert same_weights(network, again)
+    assert not same_weights(network, build(TimmVariant(model="resnet18"), CLASSES, 32, seed=1))
+
+
+def test_networks_of_timm_with_positions_are_built_for_the_side(timm: ModuleType) -> None:
+    network = build(TimmVariant(model="vit_tiny_patch16_224"), CLASSES, 32)
+    assert network(images(32, 32).float()).shape == (2, CLASSES)
+    assert network.get_parameter("pos_embed").shape == (1, 1 + 4, 192)
+
+
+def test_a_name_that_timm_does_not_know_gets_a_sentence(timm: ModuleType) -> None:
+    with pytest.raises(StudyError, match=r"timm \S+ has no model named 'resnet19': see timm.list_models\(\)"):
+        build(TimmVariant(model="resnet19"), CLASSES, 32)
+
+
+def test_a_side_that_timm_cannot_build_for_gets_a_sentence(timm: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_model(name: str, **options: int) -> None:
+        raise AssertionError(f"height ({options['img_size']}) must be divisible by window (7)")
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    sentence = r"timm cannot build resnet18 for images of side 36: height \(36\) must be .*; try another --image-size"
+    with pytest.raises(StudyError, match=sentence):
+        build(TimmVariant(model="resnet18"), CLASSES, 36)
+
+
+def test_a_missing_extra_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # which makes `import timm` an ImportError
+    for call in (
+        lambda: build(TimmVariant(model="resnet18"), CLASSES, 32),
+        lambda: timm_coatnet(coatnet("C-C-T-T"), CLASSES, 64),
+        import_timm,
+    ):
+        with pytest.raises(StudyError, match=r"need the extra timm: pip install 'study\[timm\]'"):
+            call()
+
+
+def test_timm_is_imported_where_torchvision_was_compiled_for_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def fail_once(name: str) -> str:
+        calls.append(name)
+        if len(calls) == 1:
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return f"the module {name}"
+
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("timm", "torchvision")]:
+        monkeypatch.setitem(sys.modules, name, sys.modules[name])  # put back after the test
+    monkeypatch.setattr("study.models.timm_networks.importlib.import_module", fail_once)
+    assert import_timm() == "the module timm"
+    assert calls == ["timm", "timm"]
+    assert hasattr(torch.ops.torchvision, "nms")
+
+
+def test_another_error_of_the_import_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr("study.models.timm_networks.importlib.import_module", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        import_timm()
 
 
 # ---------------------------------------------------------------- files

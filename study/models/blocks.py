@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.config import Blocks
+from study.errors import StudyError
 from study.models.attention import Attention, resample
 
 
@@ -154,6 +155,8 @@ class PositionTable(nn.Module):
         self.table_HWC = nn.Parameter(torch.zeros(*side, width))
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
+        if x_BHWC.shape[1:] != self.table_HWC.shape:
+            raise StudyError(f"positions of {(*self.table_HWC.shape,)} got {(*x_BHWC.shape[1:],)}: resize them first")
         return x_BHWC + self.table_HWC
 
     def resize(self, side: tuple[int, int]) -> None:

@@ -39,7 +39,7 @@ def _percent(difference: float) -> str:
 
 
 def _large(number: float) -> str:
-    return f"{number / 1e9:,.3g}G" if number >= 1e9 else f"{number / 1e6:,.3g}M"
+    return f"{number / 1e9:,.4g}G" if number >= 1e9 else f"{number / 1e6:,.4g}M"
 
 
 _count = "{:,}".format
