@@ -31,7 +31,7 @@ from study.errors import StudyError
 from study.sweep.local import ALLOCATOR, ONE_THREAD
 
 BATCH, SIDE, CLASSES = 128, 32, 100
-DEPTHS, WIDTHS, STRIDES = (2, 2, 2, 2, 2), (32, 48, 96, 192, 256), (1, 1, 2, 2, 2)  # timm needs heads that fit
+DEPTHS, WIDTHS, STRIDES = (2, 2, 2, 2, 2), (32, 48, 96, 192, 256), (2, 1, 2, 2, 2)  # timm needs heads that fit
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Ratio:
 def bench_variant(name: str) -> Variant:
     """The network of a layout in the benchmark: the same widths for all, so that timm can build it too."""
     if name == "ViT_REL":
-        return ViTRelVariant(patch=4, depth=6, width=192)
+        return ViTRelVariant(patch=8, depth=6, width=192)
     return CoAtNetVariant(layout=name, depths=DEPTHS, widths=WIDTHS, strides=STRIDES)
 
 
@@ -88,7 +88,7 @@ def networks(name: str, rounds: int) -> list[Ratio]:
     return [ratio(f"{name} {p} / timm plain fp32", times[p], times["timm"], BATCH) for p in steppers]
 
 
-def harness(rounds: int, steps: int = 24) -> Ratio:
+def harness(rounds: int, steps: int = 16) -> Ratio:
     """`train`, evaluation excluded, against a bare loop around the same network on the same images, C-C-T-T in fp32."""
     import torch
     from torch import nn
