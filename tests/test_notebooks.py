@@ -29,9 +29,8 @@ def texts(notebook: nbformat.NotebookNode) -> list[str]:
     """The text outputs of a notebook, cell by cell; figures are compared by their presence."""
     found = []
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            found.append(
-                output.get("text", "") or data.get("text/plain", "") + ("figure" if "image/png" in data else "")
-            )
+        outputs = cell.get("outputs", [])
+        streams = "".join(output.get("text", "") for output in outputs)  # in however many pieces it arrived
+        data = [output.get("data", {}) for output in outputs]
+        found.append(streams + "".join(each.get("text/plain", "") + "figure" * ("image/png" in each) for each in data))
     return found
