@@ -367,3 +367,13 @@ def test_explored_curves_are_the_measured_ones(page: Page) -> None:
         rows = curves[(curves["variant"] == run["variant"]) & (curves["seed"] == run["seed"])]
         for column in ("step", "epoch", "probe_loss", "probe_accuracy", "test_accuracy"):
             np.testing.assert_allclose(run[column], rows[column], rtol=5e-5)
+
+
+def test_the_looks_of_a_sequential_sweep_are_reported(folder: Path, tmp_path: Path) -> None:
+    sequential = shutil.copytree(folder, tmp_path / "results")
+    look = {"number": 1, "seeds": 5, "alpha": 0.00305}
+    looks = {"planned": [look], "taken": [{**look, "verdicts": ["undecided: 4 of 10 relations"]}]}
+    (sequential / "looks.json").write_text(json.dumps(looks))
+    text = report_of(sequential).text
+    assert "5 seeds at level 0.00305" in text
+    assert "undecided: 4 of 10 relations" in text

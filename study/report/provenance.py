@@ -37,7 +37,13 @@ class Provenance:
 
 def provenance(store: Store, runs: pd.DataFrame) -> Provenance:
     """All that the folder knows about how it came to be."""
-    rows = [*_commands(store), *_settings(store.experiment), _rates(store), *_environment(_recorded(store))]
+    rows = [
+        *_commands(store),
+        *_looks(store),
+        *_settings(store.experiment),
+        _rates(store),
+        *_environment(_recorded(store)),
+    ]
     minutes = runs["seconds"].sum() / 60
     took = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
     rows.append(("training time", f"{took} over {len(runs)} runs, evaluation excluded"))
@@ -51,6 +57,18 @@ def _commands(store: Store) -> Iterable[tuple[str, str]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for line in dict.fromkeys(filter(None, map(str.strip, lines))):
         yield "command", line
+
+
+def _looks(store: Store) -> Iterable[tuple[str, str]]:
+    """The looks of `study sweep --until-decided`, from `looks.json`: those planned, and what each one taken showed."""
+    path = store.folder / "looks.json"
+    if not path.exists():
+        return
+    looks = json.loads(path.read_text(encoding="utf-8"))
+    planned = ", ".join(f"{look['seeds']} seeds at level {look['alpha']:.5f}" for look in looks["planned"])
+    yield "looks planned", planned
+    for look in looks["taken"]:
+        yield f"look {look['number']}", "; ".join(look["verdicts"])
 
 
 def _settings(experiment: Experiment) -> Iterable[tuple[str, str]]:
