@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from types import ModuleType
 
 import pytest
+import torch
 
 from study.models.timm_networks import import_timm
+
+# Several test processes share the cores: more than one thread each would only be in the others' way.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 
 @pytest.fixture(scope="session")
