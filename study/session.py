@@ -71,7 +71,7 @@ class Session:
         if options.until_decided:
             if not experiment.claims:
                 raise StudyError(f"--until-decided: the experiment {experiment.name} states no claim to decide")
-            self.looks = plan_looks(options.max_seeds, min(claim.alpha for claim in experiment.claims))
+            self.looks = plan_looks(options.max_seeds, self._alpha)
 
     def run(self) -> tuple[Store | None, int]:
         if not self.looks:
