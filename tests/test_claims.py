@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from study.analysis import claims, simulation
-from study.analysis.claims import leave_one_seed_out, read_table
+from study.analysis.claims import leave_one_seed_out, paired_by_seed, read_table
 from study.analysis.decisions import decide, equality_weights
 from study.analysis.notation import Relation, parse_ranking
 from study.analysis.sequential import decided, plan_looks
@@ -358,6 +358,32 @@ def test_leaving_one_seed_out_shows_a_claim_that_hangs_on_it():
     without = leave_one_seed_out(frame, claim("A > B", 0.5, 1))
     assert list(without) == list(range(8))
     assert {verdict.verdict for verdict in without.values()} == {"reproduced", "undecided"}
+
+
+def test_pairing_by_seed_sees_a_small_difference_under_a_large_spread_that_is_shared():
+    noise = 0.01 * np.arange(8) % 0.03
+    frame = pd.concat(
+        [
+            pd.DataFrame({"variant": "A", "seed": range(8), "value": SEEDS + 0.2 + noise}),
+            pd.DataFrame({"variant": "B", "seed": range(8), "value": SEEDS}).iloc[::-1],  # rows in another order
+        ]
+    )
+    stated = claim("A > B", 0.1, 0.5)
+    assert claims.test_claim(frame, stated, draws=0).verdict == "undecided"
+    paired = paired_by_seed(frame, stated)
+    assert paired is not None
+    assert paired.verdict == "reproduced"
+    p = stats.ttest_rel(frame["value"][:8], frame["value"][:7:-1]).pvalue
+    assert paired.pairs[0].different_p == pytest.approx(p)
+
+
+def test_pairing_takes_the_seeds_that_all_variants_have_and_needs_three():
+    frame = table({"A": 2, "B": 0})
+    frame.loc[(frame["variant"] == "A") & (frame["seed"] == 1), "value"] = np.nan
+    paired = paired_by_seed(frame[(frame["variant"] == "A") | (frame["seed"] < 4)], claim("A > B"))
+    assert paired is not None
+    assert [list(variant.values) for variant in paired.variants] == [[0, 2, 3], [0, 2, 3]]
+    assert paired_by_seed(frame[(frame["variant"] == "A") | (frame["seed"] < 3)], claim("A > B")) is None
 
 
 def test_a_look_tests_at_its_own_level():

@@ -186,6 +186,9 @@ def test_the_answer_comes_first_with_each_relations_verdict(folder: Path, page: 
     assert re.sub(r" [✓✗?] (confirmed|contradicted|undecided)", "", published) == PUBLISHED
     assert measured == verdict.measured
     assert "a paper, section 1" in answer.text
+    paired = claims.paired_by_seed(measure_claim(claim, curves, runs)[0], claim)
+    assert paired is not None
+    assert f"Differences taken seed by seed instead: {paired.sentence}." in " ".join(answer.text.split())
 
 
 def test_how_it_was_made_is_told(page: Page) -> None:

@@ -32,7 +32,7 @@ from study.analysis.statistics import (
 )
 from study.errors import StudyError
 
-POOLED, WELCH = Spread("pooled", None, 1.0), Spread("welch", None, 1.0)
+POOLED, WELCH, PAIRED = Spread("pooled", None, 1.0), Spread("welch", None, 1.0), Spread("paired", None, 1.0)
 HAND = [np.array([7.0, 8.0, 9.0]), np.array([3.0, 4.0, 5.0]), np.array([1.0, 2.0, 3.0])]
 
 
@@ -96,6 +96,24 @@ def test_welch_intervals_hold_together_by_sidaks_level(uneven: list[np.ndarray])
     for index, (first, second) in enumerate(combinations(uneven, 2)):
         expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(1 - level)
         assert (low[index], high[index]) == pytest.approx((expected.low, expected.high))
+
+
+def test_paired_p_values_and_intervals_are_scipys_for_each_pair():
+    rng = np.random.default_rng(3)
+    samples = list(rng.standard_normal((3, 6)) + rng.standard_normal(6))
+    comparison = compare(samples, PAIRED)
+    low, high = comparison.intervals(0.05)
+    for index, (first, second) in enumerate(combinations(samples, 2)):
+        expected = stats.ttest_rel(first, second)
+        assert comparison.p_different()[index] == pytest.approx(expected.pvalue)
+        assert comparison.df[index] == expected.df == 5
+        interval = expected.confidence_interval(1 - sidak(0.05, 3))
+        assert (low[index], high[index]) == pytest.approx((interval.low, interval.high))
+
+
+def test_a_difference_that_never_varies_shows_nothing_when_paired():
+    first = np.array([0.1, 0.2, 0.3])
+    assert compare([first, first - 1], PAIRED).p_different() == pytest.approx([1])
 
 
 def test_two_variants_need_no_correction(uneven: list[np.ndarray]):

@@ -22,6 +22,7 @@ from study.analysis.notation import Ranking, Relation, parse_ranking
 from study.analysis.statistics import (
     Floats,
     Kendall,
+    Spread,
     draw_means,
     hedges_g,
     kendall,
@@ -34,9 +35,10 @@ from study.analysis.verdicts import ClaimVerdict, Pair, RankProbabilities, Varia
 from study.config import Claim
 from study.errors import StudyError
 
-__all__ = ["ClaimVerdict", "leave_one_seed_out", "read_table", "test_claim"]
+__all__ = ["ClaimVerdict", "leave_one_seed_out", "paired_by_seed", "read_table", "test_claim"]
 
 DRAWS = 10_000
+PAIRED = Spread("paired", None, float("nan"))
 
 
 def test_claim(
@@ -45,6 +47,7 @@ def test_claim(
     larger_is_better: bool = True,
     *,
     alpha: float | None = None,
+    spread: Spread | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> ClaimVerdict:
@@ -52,7 +55,8 @@ def test_claim(
 
     Variants that the ranking does not name are left aside. A value that is not finite (a run that diverged, a readout
     not reached) is listed as missing and cautioned about; the tests are then of the seeds that have one. `alpha`
-    replaces the claim's at an interim look; `draws` (0 for none) and `seed` are the bootstrap's.
+    replaces the claim's at an interim look, `spread` what the check of variances says; `draws` (0 for none) and `seed`
+    are the bootstrap's.
 
     Raises StudyError for a malformed ranking, margins that do not fit (Δ below 2 ε), a table without its columns, a
     seed given twice, or a variant of the ranking that the table lacks.
@@ -84,7 +88,7 @@ def test_claim(
     )
     if verdict.untested:
         return verdict
-    decisions = decide(samples, ranking, claim, verdict.alpha)
+    decisions = decide(samples, ranking, claim, verdict.alpha, spread)
     order, ranks = _order(samples, decisions, draws, np.random.default_rng(seed))
     return dataclasses.replace(
         verdict,
@@ -104,6 +108,21 @@ def leave_one_seed_out(table: pd.DataFrame, claim: Claim, larger_is_better: bool
         int(seed): test_claim(table[table["seed"] != seed], claim, larger_is_better, draws=0)
         for seed in sorted(table["seed"].unique())
     }
+
+
+def paired_by_seed(table: pd.DataFrame, claim: Claim, larger_is_better: bool = True) -> ClaimVerdict | None:
+    """The verdict on differences seed by seed, over the seeds that every variant of the claim has a value of.
+
+    A second opinion: the variants of a seed see the same images in the same order, yet their errors are hardly
+    correlated across architectures, and pairing halves the degrees of freedom. None with fewer than 3 such seeds.
+    """
+    table = check_table(table, "the table")
+    named = table[table["variant"].isin(parse_ranking(claim.ranking).variants) & np.isfinite(table["value"])]
+    values = named.pivot(index="seed", columns="variant", values="value").dropna()
+    if len(values) < 3:
+        return None
+    shared = table[table["seed"].isin(values.index)]
+    return test_claim(shared, claim, larger_is_better, spread=PAIRED, draws=0)
 
 
 # ---------------------------------------------------------------- parts of a verdict

@@ -7,7 +7,7 @@ Schuirmann 1987; Brown and Forsythe 1974; Hedges 1981; Brunner and Munzel 2000; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
@@ -33,10 +33,11 @@ BROWN_FORSYTHE_LEVEL = 0.01
 class Spread:
     """How the variance is estimated, and what the check of equal variances saw.
 
-    `brown_forsythe_p` is None below 3 seeds, where the test is empty; `sd_ratio` is largest over smallest sd.
+    Paired: of the differences seed by seed. `brown_forsythe_p` is None below 3 seeds, where the test is empty;
+    `sd_ratio` is largest over smallest sd.
     """
 
-    model: Literal["pooled", "welch"]
+    model: Literal["pooled", "welch", "paired"]
     brown_forsythe_p: float | None
     sd_ratio: float
 
@@ -99,13 +100,20 @@ class Comparison:
 def compare(samples: Sequence[Floats], spread: Spread | None = None) -> Comparison:
     """Differences of all pairs of samples (at least 2 values each) with standard errors and degrees of freedom.
 
-    Two variants that both have no spread at all under Welch get an infinite standard error: nothing is shown of them.
+    Paired samples hold the same seeds in the same order. Two variants that both have no spread at all under Welch, or
+    whose differences have none, get an infinite standard error: nothing is shown of them.
     """
     spread = spread or check_spread(samples)
     counts = np.array([len(sample) for sample in samples])
     means = np.array([sample.mean() for sample in samples])
     variances = _variances(samples)
     first, second = np.triu_indices(len(samples), 1)
+    if spread.model == "paired":
+        values = np.stack(samples)
+        spreads = _variances(values[first] - values[second])
+        error = np.where(spreads > 0, np.sqrt(spreads / counts[0]), np.inf)
+        df = np.full(len(first), float(counts[0] - 1))
+        return Comparison(spread, len(samples), first, second, means[first] - means[second], error, df)
     if spread.model == "pooled":
         df_all = counts.sum() - len(samples)
         variances = np.full(len(samples), ((counts - 1) * variances).sum() / df_all)
@@ -117,7 +125,7 @@ def compare(samples: Sequence[Floats], spread: Spread | None = None) -> Comparis
     return Comparison(spread, len(samples), first, second, means[first] - means[second], error, df)
 
 
-def _variances(samples: Sequence[Floats]) -> Floats:
+def _variances(samples: Iterable[Floats]) -> Floats:
     """Sample variances; exactly 0 where all values are the same, which rounding of the mean may hide."""
     return np.array([sample.var(ddof=1) if np.ptp(sample) > 0 else 0.0 for sample in samples])
 

@@ -15,7 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from study.analysis.claims import leave_one_seed_out, test_claim
+from study.analysis.claims import leave_one_seed_out, paired_by_seed, test_claim
 from study.analysis.notation import parse_ranking
 from study.analysis.readouts import find_readout, measure_claim
 from study.analysis.verdicts import ClaimVerdict
@@ -211,6 +211,8 @@ def _facts(verdict: ClaimVerdict, table: pd.DataFrame, title: str, unit: str) ->
         without = Counter(v.verdict for v in leave_one_seed_out(table, claim, verdict.larger_is_better).values())
         words = ", ".join(f"{word} {count} times" for word, count in without.most_common())
         facts.append(f"With any one seed left out: {words}.")
+    if verdict.pairs and (paired := paired_by_seed(table, claim, verdict.larger_is_better)):
+        facts.append(f"Differences taken seed by seed instead: {paired.sentence}.")
     return facts
 
 
