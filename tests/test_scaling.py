@@ -12,12 +12,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from scipy.optimize import curve_fit
+from typer.testing import CliRunner
 
 from study import scale as scaling_session
+from study import tracking
 from study.analysis.by_size import rankings
 from study.analysis.laws import fit_law
 from study.analysis.scaling import scale, zero_crossings
 from study.analysis.scaling_types import PUBLISHED, Published
+from study.cli import app
 from study.config import Claim, Data, Experiment, Fractals, Training
 from study.data import load
 from study.errors import StudyError
@@ -25,6 +28,7 @@ from study.report import page
 from study.report.family_section import read_family
 from study.report.page import write_markdown
 from study.report.scaling_figures import SCALING_FIGURES, drawable
+from study.report.scaling_tables import scaling_tables
 from study.session import COMPLETE, INCOMPLETE, Options
 from study.sweep.family import Family, members
 from study.sweep.plan import experiment_file, load_experiment, make_plan
@@ -356,6 +360,29 @@ def test_the_status_of_a_family_is_that_of_its_members(grown: Family) -> None:
     found = status_of(grown.folder)
     assert [Path(each["folder"]).name for each in found] == [f"{size}-images" for size in (32, 80, 160, 320)]
     assert all(each["counts"]["done"] == 4 for each in found)
+
+
+def test_plots_and_the_wandb_mirror_of_a_family_are_those_of_its_members(
+    grown: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = CliRunner().invoke(app, ["plot", str(grown.folder), "gap"])
+    assert done.exit_code == 0, done.output
+    for size in (32, 80, 160, 320):
+        assert {path.suffix for path in (grown.path(size) / "figures").glob("gap_curve.*")} == {".png", ".svg"}
+    pushed = []
+    monkeypatch.setattr(tracking, "check", lambda mode: None)
+    monkeypatch.setattr(tracking, "push", lambda folder, project, mode: pushed.append((folder.name, mode)) or [])
+    assert CliRunner().invoke(app, ["wandb", "push", str(grown.folder), "--mode", "offline"]).exit_code == 0
+    assert pushed == [(f"{size}-images", "offline") for size in (32, 80, 160, 320)]
+
+
+def test_a_familys_tables_in_latex_are_those_of_the_page(grown: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "with_members", list)
+    text = page.write_latex([grown.folder], grown.folder / "report.tex").read_text()
+    found = read_family(grown.folder)
+    tables = scaling_tables(found.points, found.scaling, found.ranked)
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == len(tables) >= 3
+    assert "ViT\\_REL & C-C-T-T & 100 &" in text
 
 
 def test_a_claim_that_cannot_be_tested_at_a_size_says_why() -> None:

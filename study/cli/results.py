@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -65,19 +65,22 @@ def report(
 def plot(
     folder: Folder, which: Annotated[str, typer.Argument(metavar="[gap|curves|all]", help="Which figures.")] = "all"
 ) -> None:
-    """Remake the figures of a results folder as PNG and SVG."""
+    """Remake the figures of a results folder, or of each size of a family, as PNG and SVG."""
     from study.report.figures import FIGURES, plot_all
+    from study.sweep.family import results_folders
     from study.sweep.store import read_tables
 
     groups = {"all": list(FIGURES), "gap": ["gap_curve", "accuracy_at_loss"]}
     groups["curves"] = [name for name in FIGURES if name not in groups["gap"]]
     if which not in groups:
         raise StudyError(f"there are no figures {which!r}: choose gap, curves or all")
-    results, curves = read_tables(folder)
-    if not len(results):
+    found = {each: read_tables(each) for each in results_folders(folder)}
+    finished = {each: tables for each, tables in found.items() if len(tables[0])}
+    if not finished:
         raise StudyError(f"{folder} has no finished run to plot")
-    for path in plot_all(curves, results, folder / "figures", groups[which]):
-        console.print(str(path), soft_wrap=True)
+    for each, (results, curves) in finished.items():
+        for path in plot_all(curves, results, each / "figures", groups[which]):
+            console.print(str(path), soft_wrap=True)
 
 
 @app.command()
@@ -105,8 +108,10 @@ def wandb_push(
 ) -> None:
     """Replay finished runs from the local files into W&B. Can be repeated: nothing appears twice."""
     from study import tracking
+    from study.sweep.family import results_folders
 
     tracking.check(mode)
-    pushed = tracking.push(folder, project, "offline" if mode == "offline" else "online")
+    upload: Literal["offline", "online"] = "offline" if mode == "offline" else "online"
+    pushed = [item for each in results_folders(folder) for item in tracking.push(each, project, upload)]
     for item in pushed:
         console.print(str(item), soft_wrap=True)

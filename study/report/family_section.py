@@ -19,7 +19,7 @@ from study.report.scaling_tables import scaling_tables
 from study.report.sections import Section, Shown
 from study.report.style import study_order
 from study.report.tables import capitalised
-from study.sweep.family import Family, is_family
+from study.sweep.family import Family, is_family, results_folders
 from study.sweep.store import Store, read_tables
 
 
@@ -47,8 +47,7 @@ def with_members(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         found.append(folder)
         if is_family(folder):
-            stores = Family(folder).stores().values()
-            found += [store.folder for store in stores if len(read_tables(store.folder)[0])]
+            found += [each for each in results_folders(folder) if len(read_tables(each)[0])]
     return found
 
 

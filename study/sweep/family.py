@@ -30,6 +30,11 @@ def is_family(folder: Path) -> bool:
     return (folder / FAMILY).exists()
 
 
+def results_folders(folder: Path) -> list[Path]:
+    """The results folders that a folder stands for: itself, or the started members of a family, the smallest first."""
+    return [store.folder for store in Family(folder).stores().values()] if is_family(folder) else [folder]
+
+
 def members(experiment: Experiment, data_dir: Path | None = None) -> dict[int, Experiment]:
     """The experiment on each of its parts, by number of training images, the smallest first.
 

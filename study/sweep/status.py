@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from study.sweep.family import Family, is_family
+from study.sweep.family import results_folders
 from study.sweep.plan import label_of
 from study.sweep.store import STATES, Store
 
@@ -17,12 +17,10 @@ def status_of(folder: Path) -> list[Status]:
 
     Raises StudyError for a folder without results.
     """
-    if is_family(folder):
-        return [found for store in Family(folder).stores().values() for found in status_of(store.folder)]
-    store = Store(folder)
-    if store.experiment.rates:
-        return [_status(store, "tuned"), _status(store, "shared")]
-    return [_status(store, "")]
+    found = []
+    for store in map(Store, results_folders(folder)):
+        found += [_status(store, rates) for rates in (("tuned", "shared") if store.experiment.rates else ("",))]
+    return found
 
 
 def _status(store: Store, rates: str) -> Status:
