@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha
 
 
 def folder_ranking(
-    folder: Path, readouts: list[str], ranking: str | None, margins: dict[str, float], alpha: float,
-    console: Console, as_json: bool,
+    folder: Path, console: Console, as_json: bool = False, readouts: Sequence[str] = (), ranking: str | None = None,
+    margins: Mapping[str, float] | None = None, alpha: float = 0.05,
 ) -> None:  # fmt: skip
     """Readouts of a results folder and its claims, or one claim stated now, which is then called an exploration.
 
@@ -51,11 +51,11 @@ def folder_ranking(
     claims = experiment.claims
     if ranking is not None:
         before = next((claim for claim in claims if not readouts or claim.readout in readouts), Claim(ranking=ranking))
-        chosen = {"epsilon": before.epsilon, "delta": before.delta} | margins
+        chosen = {"epsilon": before.epsilon, "delta": before.delta} | dict(margins or {})
         claims = (stated_claim(ranking, (readouts or [before.readout])[0], alpha=alpha, **chosen),)
     elif margins:
         raise StudyError("--epsilon and --delta go with --claim: the experiment's own claims keep their margins")
-    names = readouts or readouts_of(experiment)
+    names = list(readouts) or readouts_of(experiment)
     if as_json:
         found = _ranking_json(*read_tables(folder), names, claims)
         if experiment.rates:
@@ -115,7 +115,7 @@ def rankings(
 ) -> None:
     """A table for each readout, the best variant first, with what must be said of it below."""
     if as_json:
-        print(json.dumps(_rankings(names, curves, runs), indent=2))
+        print(json.dumps(_ranking_json(runs, curves, names, ()), indent=2))
         return
     for name in names:
         ranking = summary(curves, runs, name)

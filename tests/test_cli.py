@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from study import cli
+from study.config import Claim, Run
+from tests.finished import fake_session
 from tests.test_sweep import EXPERIMENT, curves
 
 FAST = ["--jobs", "1", "--device", "cpu"]
@@ -137,6 +139,37 @@ def test_a_sweep_ends_with_the_ranking_and_the_paths(swept: tuple[Path, str]) ->
     assert (folder / "figures" / "gap_curve.svg").exists()
     assert json.loads((folder / "environments.json").read_text())[0]["device"] == "cpu"
     assert "sweep" in (folder / "commands.txt").read_text()
+    assert f"study report {folder}" in out
+
+
+def test_verdicts_come_with_the_last_run_and_not_before(study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "claiming.py"
+    claiming = EXPERIMENT.model_copy(
+        update={
+            "seeds": (0, 1, 2),
+            "claims": (Claim(ranking=" > ".join(EXPERIMENT.variants[:2]), readout="final_test_accuracy"),),
+        }
+    )
+    path.write_text(
+        f"from study import Experiment\nexperiment = Experiment.model_validate({claiming.model_dump()!r})\n"
+    )
+    sweep = ["sweep", path, "--out", tmp_path / "results"]
+    runs = len(EXPERIMENT.variants) * 3
+
+    def accuracy(run: Run) -> float:
+        return 0.9 - 0.1 * EXPERIMENT.variants.index(run.label) + 0.001 * run.seed
+
+    monkeypatch.setattr("study.session.Session", fake_session(accuracy, stop_after=runs - 1))
+    stopped = study(*sweep)
+    assert stopped.code == 3
+    assert "final test accuracy" in stopped.out
+    assert "claimed " not in stopped.out
+    assert json.loads(study(*sweep, "--json").out)["claims"] == []
+    monkeypatch.setattr("study.session.Session", fake_session(accuracy))
+    done = study(*sweep)
+    assert done.code == 0
+    assert "reproduced: 1 confirmed" in done.out
+    assert json.loads(study(*sweep, "--json").out)["claims"][0]["verdict"] == "reproduced"
 
 
 def test_status_counts_every_state(swept: tuple[Path, str], study) -> None:

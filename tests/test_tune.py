@@ -238,7 +238,7 @@ def test_runs_made_at_the_shared_rate_before_tuning_are_not_made_again(tmp_path:
 def test_the_ranking_is_stated_at_tuned_rates_and_at_the_shared_one(
     swept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    printing.folder_ranking(swept, [], None, {}, 0.05, QUIET, as_json=True)
+    printing.folder_ranking(swept, QUIET, as_json=True)
     found = json.loads(capsys.readouterr().out)
     tuned_mean = {row["variant"]: row["mean"] for row in found["readouts"]["final_test_accuracy"]["ranking"]}
     shared = found["at_shared_rate"]["readouts"]["final_test_accuracy"]["ranking"]

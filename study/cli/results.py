@@ -39,7 +39,7 @@ def rank(
     assert folder is not None
     given = {"epsilon": epsilon, "delta": delta}
     own = {key: value for key, value in given.items() if value is not None}
-    printing.folder_ranking(folder, readout or [], claim, own, alpha, console, as_json)
+    printing.folder_ranking(folder, console, as_json, readout or (), claim, own, alpha)
 
 
 @app.command()

@@ -73,7 +73,7 @@ def sweep(
 ) -> None:
     """Train every variant with every seed, and rank them. The same command continues what was interrupted."""
     from study import parsing, tracking
-    from study.session import Options, Session
+    from study.session import COMPLETE, Options, Session
     from study.sweep.display import duration
 
     began = time.monotonic()
@@ -97,13 +97,17 @@ def sweep(
         raise typer.Exit(code)
     store, code = Session(experiment, options, say).run()
     if store is not None and not dry_run:
-        _finish(store, say, as_json)
+        _finish(store, say, as_json, claims=code == COMPLETE and not until_decided)
         say.print(f"{duration(time.monotonic() - began)} in all")
     raise typer.Exit(code)
 
 
-def _finish(store: Store, say: Console, as_json: bool) -> None:
-    """Tables, figures and the ranking at the end of a sweep."""
+def _finish(store: Store, say: Console, as_json: bool, claims: bool) -> None:
+    """Tables, figures and the ranking at the end of a sweep; the verdicts on its claims if that is due.
+
+    It is not before the last run: who looks at every run that ends, and stops when a verdict pleases, is fooled. Looks
+    (--until-decided) have said their verdicts at their own levels.
+    """
     from study import printing
 
     written = store.write_tables()
@@ -112,9 +116,13 @@ def _finish(store: Store, say: Console, as_json: bool) -> None:
         from study.report.figures import plot_all
 
         figures = plot_all(curves, runs, store.folder / "figures")
-        printing.rankings(printing.readouts_of(store.experiment), curves, runs, console, as_json)
+        if claims:
+            printing.folder_ranking(store.folder, console, as_json)
+        else:
+            printing.rankings(printing.readouts_of(store.experiment), curves, runs, console, as_json)
         say.print("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".png"), soft_wrap=True)
     say.print("tables:  " + ", ".join(map(str, written)), soft_wrap=True)
+    say.print(f"next:    study report {store.folder}", soft_wrap=True)
 
 
 @app.command()
