@@ -22,7 +22,7 @@ from study.report.claim_figures import forest_plot, rank_heat_map
 from study.report.figures import FIGURES
 from study.report.inline import inline_svg, panels
 from study.report.page import write_latex, write_markdown, write_report
-from study.report.tables import Table, latex_escape, number, p_value, to_latex, to_markdown
+from study.report.tables import Table, capitalised, latex_escape, number, p_value, to_latex, to_markdown
 from study.sweep.store import Store
 from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, results, results_folder
 
@@ -330,6 +330,11 @@ def test_numbers_are_printed_in_their_unit() -> None:
     assert number(123456.7, "samples") == "123,457"
     assert number(0.00421, "nats") == "0.0042"
     assert [p_value(p) for p in (0.0004, 0.0312, 1.0, None)] == ["<.001", ".031", "1.000", "–"]
+
+
+def test_a_sentence_that_begins_with_a_symbol_keeps_it() -> None:
+    assert capitalised("two seeds") == "Two seeds"
+    assert capitalised("ε is small") == "ε is small"
 
 
 def test_markdown_and_latex_hold_the_same_cells(folder: Path, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def shown_unit(unit: str, difference: bool = False) -> str:
 
 
 def capitalised(text: str) -> str:
-    """A sentence's first letter made large, the rest left as it is."""
-    return text[:1].upper() + text[1:]
+    """A sentence's first letter made large, the rest left as it is; symbols such as ε stay what they are."""
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text
 
 
 # ---------------------------------------------------------------- what is tabulated
