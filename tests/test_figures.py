@@ -52,6 +52,14 @@ def test_a_single_seed_has_no_band() -> None:
     assert len(FIGURES["test_accuracy"].draw(curves, runs).axes[0].collections) == len(VARIANTS)
 
 
+@pytest.mark.filterwarnings("error")
+def test_level_lines_have_a_frame_around_them(tables: Tables) -> None:
+    curves, runs = tables
+    level = curves.assign(test_accuracy=0.5)
+    low, high = FIGURES["test_accuracy"].draw(level, runs).axes[0].get_ylim()
+    assert low < 0.5 < high
+
+
 def test_lines_are_means_over_seeds(tables: Tables) -> None:
     curves, runs = tables
     accuracy = lines_of(FIGURES["test_accuracy"].draw(curves, runs))

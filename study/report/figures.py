@@ -292,6 +292,8 @@ def _keep_lines_in_view(axes: Axes) -> None:
     lines = scale.transform(np.concatenate([np.array([np.nan]), *drawn]))
     if np.isfinite(lines).any():
         low, high = np.nanmin(lines), np.nanmax(lines)
+        if low == high:  # level lines: matplotlib's own frame
+            return
         bottom, top = scale.transform(np.array(axes.get_ylim()))
         near = 0.1 * (high - low)
         axes.set_ylim(*scale.inverted().transform(np.array([max(bottom, low - near), min(top, high + near)])))
