@@ -35,17 +35,34 @@ def test_examples_in_docstrings_hold(example: Path) -> None:
     assert attempted >= 15
 
 
-def test_every_command_in_the_readme_exists_with_its_options() -> None:
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path
+    for pattern in ("README.md", "results/*/README.md", "experiments/*.py")
+    for path in sorted(ROOT.glob(pattern))
+}
+
+
+def commands(text: str) -> list[str]:
+    """The `study ...` lines of a text, without comments; `a && b` are two."""
+    lines = re.sub(r"\\+\n\s*", "", text).splitlines()
+    found = [re.match(r"(?:Command)?\s*(study (?:.*?))(?:\s+#.*|\s{2,}\(.*\))?$", line) for line in lines]
+    return [part.strip() for line in found if line for part in line[1].split("&&")]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_documented_command_exists_with_its_options(name: str) -> None:
     verbs = get_command(app).commands  # type: ignore[attr-defined]
-    commands = re.findall(r"^study (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert len(commands) >= 8
-    for command in commands:
-        verb, *words = shlex.split(command)
+    stated = commands(DOCUMENTS[name].read_text(encoding="utf-8"))
+    assert stated or name == "results/statistics/README.md"
+    for command in stated:
+        _, verb, *words = shlex.split(command)
         known = verbs[verb]
         if verb in ("data", "wandb"):
             known, words = known.commands[words[0]], words[1:]
         options = {option for parameter in known.params for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= options, command
+        for path in (word for word in words if word.startswith("experiments/")):
+            assert (ROOT / path).is_file(), command
 
 
 def test_the_readmes_python_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
