@@ -22,6 +22,7 @@ from study.report.claim_figures import forest_plot, rank_heat_map
 from study.report.figures import FIGURES
 from study.report.inline import inline_svg, panels
 from study.report.page import write_latex, write_markdown, write_report
+from study.report.sections import title_of
 from study.report.tables import Table, capitalised, latex_escape, number, p_value, to_latex, to_markdown
 from study.sweep.store import Store
 from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, results, results_folder
@@ -335,6 +336,11 @@ def test_numbers_are_printed_in_their_unit() -> None:
 def test_a_sentence_that_begins_with_a_symbol_keeps_it() -> None:
     assert capitalised("two seeds") == "Two seeds"
     assert capitalised("ε is small") == "ε is small"
+
+
+def test_titles_are_words(folder: Path) -> None:
+    experiment = Store(folder).experiment.model_copy(update={"name": "data_scale"})
+    assert title_of(experiment) == "Data scale on cifar100"
 
 
 def test_markdown_and_latex_hold_the_same_cells(folder: Path, tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ from study.report.inline import inline_svg
 from study.report.provenance import provenance
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
-from study.report.sections import Section, Shown
+from study.report.sections import Section, Shown, title_of
 from study.report.style import study_order
-from study.report.tables import capitalised
 from study.sweep.family import Family, is_family, results_folders
 from study.sweep.store import Store, read_tables
 
@@ -67,7 +66,7 @@ def read_family_section(folder: Path, key: str) -> Section:
     sizes = f"{len(scaling.sizes)} numbers of training images from {scaling.sizes[0]:,} to {scaling.sizes[-1]:,}"
     return Section(
         key=key,
-        title=f"{capitalised(experiment.name)} on {experiment.data.name}",
+        title=title_of(experiment),
         subtitle=f"{len(scaling.variants)} variants of {experiment.budget:,} {experiment.match}, {sizes}, each trained "
         f"for {experiment.training.duration}",
         variants=study_order(results.points["variant"]),

@@ -112,7 +112,7 @@ def read_section(folder: Path, key: str) -> Section:
         shown.append(tuning_table(tuned))
     return Section(
         key=key,
-        title=f"{capitalised(experiment.name)} on {experiment.data.name}",
+        title=title_of(experiment),
         subtitle=_subtitle(experiment, runs),
         variants=study_order(runs["variant"]),
         claims=claims,
@@ -121,6 +121,12 @@ def read_section(folder: Path, key: str) -> Section:
         provenance=provenance(store, runs),
         curves=_explorable(curves),
     )
+
+
+def title_of(experiment: Experiment) -> str:
+    """What a section is called, such as `Data scale on fractals`."""
+    name = experiment.name.replace("_", " ")
+    return f"{capitalised(name)} on {experiment.data.name}"
 
 
 def _subtitle(experiment: Experiment, runs: pd.DataFrame) -> str:
@@ -197,7 +203,7 @@ def _facts(verdict: ClaimVerdict, table: pd.DataFrame, title: str, unit: str) ->
     if verdict.spread:
         how = "pooled over the variants" if verdict.spread.model == "pooled" else "of each variant by itself (Welch)"
         facts.append(f"Spread over seeds: {how}; the largest sd is {verdict.spread.sd_ratio:.1f} times the smallest.")
-    if verdict.kendall:
+    if verdict.kendall and len(verdict.variants) > 2:  # of two, τ only says which is ahead
         order = verdict.kendall
         ends = [math.nan if end is None else end for end in (order.low, order.high)]
         tau, most, low, high = (number(value, "τ") for value in (order.tau, order.attainable, *ends))
