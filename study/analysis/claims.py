@@ -113,8 +113,9 @@ def leave_one_seed_out(table: pd.DataFrame, claim: Claim, larger_is_better: bool
 def paired_by_seed(table: pd.DataFrame, claim: Claim, larger_is_better: bool = True) -> ClaimVerdict | None:
     """The verdict on differences seed by seed, over the seeds that every variant of the claim has a value of.
 
-    A second opinion: the variants of a seed see the same images in the same order, yet their errors are hardly
-    correlated across architectures, and pairing halves the degrees of freedom. None with fewer than 3 such seeds.
+    A second opinion: the variants of a seed see the same images in the same order, and two that differ in a switch may
+    begin alike. Across architectures errors are hardly correlated, and pairing halves the degrees of freedom. None with
+    fewer than 3 such seeds.
     """
     table = check_table(table, "the table")
     named = table[table["variant"].isin(parse_ranking(claim.ranking).variants) & np.isfinite(table["value"])]
