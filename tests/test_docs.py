@@ -14,6 +14,8 @@ from typer.main import get_command
 
 import study
 from study.cli import app
+from study.session import Options, folder_of
+from study.sweep.plan import load_experiment
 from tests.synthetic import results, results_folder
 
 ROOT = Path(__file__).parents[1]
@@ -65,12 +67,34 @@ def test_every_documented_command_exists_with_its_options(name: str) -> None:
             assert (ROOT / path).is_file(), command
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("dataset", ["fractals", "cifar100", "cifar100-coarse", "cifar10"])
+def test_the_default_folder_of_a_sweep_is_free_in_a_fresh_clone(path: Path, dataset: str) -> None:
+    experiment = load_experiment(path)
+    data = experiment.data.model_copy(update={"name": dataset})
+    for folder in (
+        folder_of(experiment, Options()),
+        folder_of(experiment.model_copy(update={"data": data}), Options()),
+    ):
+        assert not (ROOT / folder / "README.md").exists()  # a README marks what is committed
+
+
+def test_links_of_the_documentation_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "LOG.md", *ROOT.glob("results/**/*.md")]
+    links = [
+        (page, link) for page in pages for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    inside = [(page, link) for page, link in links if not link.startswith(("http", "#"))]
+    assert len(inside) >= 10
+    assert not [(page, link) for page, link in inside if not (page.parent / link).exists()]
+
+
 def test_the_readmes_python_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
     for block in blocks:
-        exec(block.replace("results/generalization-cifar100", str(example)), {})
+        exec(block.replace("results/generalization-cifar100-pilot", str(example)), {})
     assert (tmp_path / "figure.pdf").exists()
 
 
