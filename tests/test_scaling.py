@@ -372,7 +372,8 @@ def test_plots_and_the_wandb_mirror_of_a_family_are_those_of_its_members(
     pushed = []
     monkeypatch.setattr(tracking, "check", lambda mode: None)
     monkeypatch.setattr(tracking, "push", lambda folder, project, mode: pushed.append((folder.name, mode)) or [])
-    assert CliRunner().invoke(app, ["wandb", "push", str(grown.folder), "--mode", "offline"]).exit_code == 0
+    empty = CliRunner().invoke(app, ["wandb", "push", str(grown.folder), "--mode", "offline"])
+    assert "no finished run to push" in str(empty.exception)
     assert pushed == [(f"{size}-images", "offline") for size in (32, 80, 160, 320)]
 
 

@@ -113,5 +113,7 @@ def wandb_push(
     tracking.check(mode)
     upload: Literal["offline", "online"] = "offline" if mode == "offline" else "online"
     pushed = [item for each in results_folders(folder) for item in tracking.push(each, project, upload)]
+    if not pushed:
+        raise StudyError(f"{folder} has no finished run to push: its tables stay here, W&B takes whole runs")
     for item in pushed:
         console.print(str(item), soft_wrap=True)
