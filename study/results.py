@@ -1,4 +1,4 @@
-"""Results as an object, for notebooks: `study.load("results/...")`."""
+"""Results as objects, for notebooks: `study.load("results/...")`, and `study.load_family` where data grow."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from matplotlib.figure import Figure
 
 from study.analysis.claims import ClaimVerdict, test_claim
 from study.analysis.readouts import Measurement, find_readout, measure, measure_claim, readout_table, summary
+from study.analysis.scaling_types import Scaling
 from study.config import Claim, Experiment
 from study.errors import StudyError
 from study.report.claim_figures import forest_plot, rank_heat_map
+from study.report.family_section import read_family
 from study.report.figures import FIGURES
+from study.report.scaling_figures import drawable
 from study.sweep.store import Store, read_tables
 
 
@@ -95,9 +98,66 @@ class Results:
         return rank_heat_map(verdict)
 
 
+class FamilyView:
+    """A family of sweeps: the same experiment at several numbers of training images, and what changes among them.
+
+    Analysed once, when opened: `scaling` has crossings, laws, the check on what was held out, and extrapolations.
+    """
+
+    def __init__(self, folder: Path):
+        self._read = read_family(folder)
+        self.folder = folder
+        self.experiment: Experiment = self._read.family.experiment
+        self.points: pd.DataFrame = self._read.points
+        self.scaling: Scaling = self._read.scaling
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of training images at which every variant has a finished run, ascending."""
+        return self.scaling.sizes
+
+    @property
+    def rankings(self) -> pd.DataFrame:
+        """Each claim at each size; columns claim, readout, images, verdict, measured, by_mean."""
+        rows = [
+            {
+                "claim": each.claim.ranking,
+                "readout": each.claim.readout,
+                "images": each.images,
+                "verdict": each.verdict.verdict if each.verdict else "untested",
+                "measured": each.verdict.measured if each.verdict else "",
+                "by_mean": each.by_mean,
+            }
+            for each in self._read.ranked
+        ]
+        return pd.DataFrame(rows, columns=["claim", "readout", "images", "verdict", "measured", "by_mean"])
+
+    def at(self, images: int) -> Results:
+        """The results at one size. Raises StudyError for a size that the family lacks."""
+        if images not in self._read.family.sizes:
+            sizes = ", ".join(f"{size:,}" for size in self._read.family.sizes)
+            raise StudyError(f"{self.folder} has no results at {images:,} images: it has {sizes}")
+        return Results(self._read.family.path(images))
+
+    def figure(self, name: str) -> Figure:
+        """One of `study.report.scaling_figures.SCALING_FIGURES`. Raises StudyError for one that cannot be drawn."""
+        figures = drawable(self.scaling)
+        if name not in figures:
+            raise StudyError(f"there is no figure {name!r} of this family: there are {', '.join(figures)}")
+        return figures[name].draw(self.points, self.scaling)
+
+
 def load(folder: str | Path) -> Results:
     """The results in a folder that `study sweep` made, or in a committed one without its runs.
 
     Raises StudyError if the folder holds no results.
     """
     return Results(Path(folder))
+
+
+def load_family(folder: str | Path) -> FamilyView:
+    """What a sweep of an experiment with `parts` made, such as experiments/data_scale.py.
+
+    Raises StudyError if the folder holds no family, or fewer than two of its sizes are finished.
+    """
+    return FamilyView(Path(folder))

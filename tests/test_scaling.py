@@ -29,6 +29,7 @@ from study.report.family_section import read_family
 from study.report.page import write_markdown
 from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
+from study.results import load_family
 from study.session import COMPLETE, INCOMPLETE, Options
 from study.sweep.family import Family, members
 from study.sweep.plan import experiment_file, load_experiment, make_plan
@@ -360,6 +361,19 @@ def test_the_status_of_a_family_is_that_of_its_members(grown: Family) -> None:
     found = status_of(grown.folder)
     assert [Path(each["folder"]).name for each in found] == [f"{size}-images" for size in (32, 80, 160, 320)]
     assert all(each["counts"]["done"] == 4 for each in found)
+
+
+def test_a_family_opens_in_a_notebook(grown: Family) -> None:
+    view = load_family(grown.folder)
+    assert view.sizes == (32, 80, 160, 320)
+    pd.testing.assert_frame_equal(view.points, grown.points())
+    assert view.rankings.set_index("images")["measured"][320] == "ViT_REL ≫ C-C-T-T"
+    assert view.at(80).summary("final_test_accuracy")["variant"].tolist() == ["C-C-T-T", "ViT_REL"]
+    assert len(view.figure("accuracy_by_images").axes) == 1
+    with pytest.raises(StudyError, match="no results at 33 images: it has 32, 80, 160, 320"):
+        view.at(33)
+    with pytest.raises(StudyError, match="accuracy_by_images"):
+        view.figure("nope")
 
 
 def test_plots_and_the_wandb_mirror_of_a_family_are_those_of_its_members(
