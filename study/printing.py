@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.analysis.claims import ClaimVerdict, test_claim
-from study.analysis.notation import parse_ranking
-from study.analysis.readouts import find_readout, measure, measure_claim, summary
+from study.analysis.claims import ClaimVerdict, test_claim, verdicts_on
+from study.analysis.readouts import find_readout, measure, summary
 from study.analysis.tables import read_table
 from study.config import Claim, Experiment, sentence
 from study.errors import StudyError
@@ -46,7 +45,8 @@ def folder_ranking(
     Where learning rates are tuned, all of it at these and again at the rate that all variants share.
     """
     experiment = Store(folder).experiment
-    if not len(read_tables(folder)[0]):
+    tables = read_tables(folder)
+    if not len(tables[0]):
         raise StudyError(f"{folder} has no finished run to rank")
     claims = experiment.claims
     if ranking is not None:
@@ -57,40 +57,30 @@ def folder_ranking(
         raise StudyError("--epsilon and --delta go with --claim: the experiment's own claims keep their margins")
     names = list(readouts) or readouts_of(experiment)
     if as_json:
-        found = _ranking_json(*read_tables(folder), names, claims)
+        found = _ranking_json(*tables, names, claims)
         if experiment.rates:
             shared = _ranking_json(*read_tables(folder, shared_rate=True), names, claims)
             found |= {"rates": experiment.rates, "shared_rate": experiment.training.lr, "at_shared_rate": shared}
         print(json.dumps(found, indent=2))
         return
-    views = {"": False}
+    views = {"": tables}
     if experiment.rates:
-        views = {"At tuned learning rates": False, f"At the learning rate {experiment.training.lr:g} for all": True}
-    for title, shared_rate in views.items():
-        runs, curves = read_tables(folder, shared_rate)
+        shared_rate = f"At the learning rate {experiment.training.lr:g} for all"
+        views = {"At tuned learning rates": tables, shared_rate: read_tables(folder, shared_rate=True)}
+    for title, (runs, curves) in views.items():
         if title:
             console.print(f"\n[bold]{title}[/bold]", highlight=False)
         rankings(names, curves, runs, console)
-        for verdict in _verdicts(claims, curves, runs):
+        for verdict in verdicts_on(claims, curves, runs):
             print_verdict(verdict, find_readout(verdict.claim.readout)[0].unit, console)
     if ranking is not None:
         console.print("This ranking was stated after the runs: an exploration, not a test of a claim made before.")
 
 
-def _verdicts(claims: Sequence[Claim], curves: pd.DataFrame, runs: pd.DataFrame) -> list[ClaimVerdict]:
-    """The claims all of whose variants have runs, tested."""
-    verdicts = []
-    for claim in claims:
-        table, _ = measure_claim(claim, curves, runs)
-        if set(table["variant"]) >= set(parse_ranking(claim.ranking).variants):
-            verdicts.append(test_claim(table, claim, find_readout(claim.readout)[0].larger_is_better))
-    return verdicts
-
-
 def _ranking_json(
     runs: pd.DataFrame, curves: pd.DataFrame, names: list[str], claims: Sequence[Claim]
 ) -> dict[str, Any]:
-    verdicts = [verdict.to_dict() for verdict in _verdicts(claims, curves, runs)]
+    verdicts = [verdict.to_dict() for verdict in verdicts_on(claims, curves, runs)]
     return {"readouts": _rankings(names, curves, runs), "claims": verdicts}
 
 

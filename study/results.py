@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from study.analysis.claims import ClaimVerdict, test_claim
-from study.analysis.readouts import Measurement, find_readout, measure, measure_claim, readout_table, summary
+from study.analysis.claims import ClaimVerdict, verdict_on
+from study.analysis.readouts import Measurement, find_readout, measure, readout_table, summary
 from study.analysis.scaling_types import Scaling
 from study.config import Claim, Experiment
 from study.errors import StudyError
@@ -80,8 +80,7 @@ class Results:
         """
         if isinstance(claim, str):
             claim = Claim(ranking=claim, readout=readout, epsilon=epsilon, delta=delta, alpha=alpha)
-        table, _ = measure_claim(claim, self.curves, self.runs)
-        return test_claim(table, claim, find_readout(claim.readout)[0].larger_is_better)
+        return verdict_on(claim, self.curves, self.runs)
 
     def figure(self, name: str) -> Figure:
         """A figure of the curves: one of `study.report.figures.FIGURES`. Raises StudyError for another name."""

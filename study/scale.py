@@ -63,7 +63,7 @@ def write_scaling(results: FamilyResults) -> list[Path]:
     """Write `points.csv`, `scaling.json` and the figures (PNG, SVG) into the family's folder; the paths."""
     folder = results.family.folder
     write_json(folder / "scaling.json", scaling_json(results))
-    written = [results.family.write_points(), folder / "scaling.json"]
+    written = [results.family.write_points(results.points), folder / "scaling.json"]
     for name, kind in drawable(results.scaling).items():
         figure = kind.draw(results.points, results.scaling)
         written += [save(figure, folder / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]

@@ -12,8 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from study.analysis.claims import test_claim
-from study.analysis.readouts import find_readout, measure_claim
+from study.analysis.claims import verdict_on
 from study.analysis.sequential import Look, decided, plan_looks
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Experiment, Run
@@ -96,12 +95,11 @@ class Session:
         """The claims tested at a look's level, on the seeds of that look."""
         runs, curves = store.results(), store.curves()
         runs = runs[runs["seed"] < look.seeds]
-        verdicts = []
-        for claim in self.experiment.claims:
-            table, _ = measure_claim(claim, curves[curves["run"].isin(runs["run"])], runs)
-            better = find_readout(claim.readout)[0].larger_is_better
-            verdicts.append(test_claim(table, claim, better, alpha=look.alpha * claim.alpha / self._alpha, draws=0))
-        return verdicts
+        curves = curves[curves["run"].isin(runs["run"])]
+        return [
+            verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self._alpha, draws=0)
+            for claim in self.experiment.claims
+        ]
 
     @property
     def _alpha(self) -> float:

@@ -14,10 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from study import printing
-from study.analysis.claims import test_claim
+from study.analysis.claims import verdicts_on
 from study.analysis.notation import canonical_label, parse_ranking
-from study.analysis.readouts import find_readout, measure_claim
-from study.analysis.verdicts import ClaimVerdict
+from study.analysis.readouts import find_readout
 from study.config import Data, Experiment, parse_model
 from study.files import atomic
 from study.report.figures import plot_all
@@ -70,7 +69,10 @@ def report_transfer(sources: Sources, stores: Sequence[Store], console: Console,
         plot_all(store.curves(), store.results(), store.folder / "figures")
         with atomic(store.folder / "transfer.csv") as temporary:
             frame.to_csv(temporary, index=False)
-    verdicts = {store.experiment.data.image_size: _verdicts(store) for store in stores}
+    verdicts = {
+        store.experiment.data.image_size: verdicts_on(store.experiment.claims, store.curves(), store.results())
+        for store in stores
+    }
     if as_json:
         claims = {str(side): [verdict.to_dict() for verdict in found] for side, found in verdicts.items()}
         rows: list[Any] = json.loads(frame.to_json(orient="records"))
@@ -93,14 +95,3 @@ def report_transfer(sources: Sources, stores: Sequence[Store], console: Console,
             console.print(f"\n[bold]{side} pixels[/bold]")
             printing.print_verdict(verdict, find_readout(verdict.claim.readout)[0].unit, console)
     console.print("folders: " + ", ".join(str(store.folder) for store in stores), soft_wrap=True, highlight=False)
-
-
-def _verdicts(store: Store) -> list[ClaimVerdict]:
-    """The folder's claims, those whose variants all have runs by now."""
-    runs, curves = store.results(), store.curves()
-    verdicts = []
-    for claim in store.experiment.claims:
-        table, _ = measure_claim(claim, curves, runs)
-        if {canonical_label(label) for label in table["variant"]} >= set(parse_ranking(claim.ranking).variants):
-            verdicts.append(test_claim(table, claim, find_readout(claim.readout)[0].larger_is_better))
-    return verdicts

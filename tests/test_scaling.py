@@ -31,7 +31,7 @@ from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
 from study.results import load_family
 from study.session import COMPLETE, INCOMPLETE, Options
-from study.sweep.family import Family, members
+from study.sweep.family import Family, members, points_of
 from study.sweep.plan import experiment_file, load_experiment, make_plan
 from study.sweep.status import status_of
 from study.sweep.store import Store
@@ -310,7 +310,7 @@ def test_a_family_takes_up_further_sizes_and_refuses_another_experiment(grown: F
 
 
 def test_a_familys_points_are_its_runs(grown: Family) -> None:
-    table = grown.points()
+    table = points_of(grown.tables())
     assert len(table) == 4 * 2 * 2
     assert set(table["images"]) == {32, 80, 160, 320}
     row = table[(table["variant"] == "ViT_REL") & (table["seed"] == 1) & (table["images"] == 160)].iloc[0]
@@ -366,7 +366,7 @@ def test_the_status_of_a_family_is_that_of_its_members(grown: Family) -> None:
 def test_a_family_opens_in_a_notebook(grown: Family) -> None:
     view = load_family(grown.folder)
     assert view.sizes == (32, 80, 160, 320)
-    pd.testing.assert_frame_equal(view.points, grown.points())
+    pd.testing.assert_frame_equal(view.points, points_of(grown.tables()))
     assert view.rankings.set_index("images")["measured"][320] == "ViT_REL ≫ C-C-T-T"
     assert view.at(80).summary("final_test_accuracy")["variant"].tolist() == ["C-C-T-T", "ViT_REL"]
     assert len(view.figure("accuracy_by_images").axes) == 1

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis.claims import test_claim
-from study.analysis.readouts import find_readout, measure_claim
+from study.analysis.claims import verdict_on
+from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Claim
 from study.errors import StudyError
@@ -52,13 +52,12 @@ def rankings(tables: Mapping[int, tuple[pd.DataFrame, pd.DataFrame]], claims: Se
     """
     found = []
     for claim in claims:
-        better = find_readout(claim.readout)[0].larger_is_better
+        find_readout(claim.readout)  # an unknown readout is an error, not a claim that is untested at some size
         for images, (runs, curves) in sorted(tables.items()):
             try:
                 if runs.empty:
                     raise StudyError("no run is finished")
-                table, _ = measure_claim(claim, curves, runs)
-                found.append(SizeRanking(images, claim, test_claim(table, claim, better, draws=0)))
+                found.append(SizeRanking(images, claim, verdict_on(claim, curves, runs, draws=0)))
             except StudyError as error:
                 found.append(SizeRanking(images, claim, None, str(error)))
     return found

@@ -11,6 +11,7 @@ The tests and the verdict on each relation: decisions.py. The word for the whole
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -18,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.decisions import Decisions, Word, decide
-from study.analysis.notation import Ranking, Relation, parse_ranking
+from study.analysis.notation import Ranking, Relation, canonical_label, parse_ranking
+from study.analysis.readouts import find_readout, measure_claim
 from study.analysis.statistics import (
     Floats,
     Kendall,
@@ -35,7 +37,15 @@ from study.analysis.verdicts import ClaimVerdict, Pair, RankProbabilities, Varia
 from study.config import Claim
 from study.errors import StudyError
 
-__all__ = ["ClaimVerdict", "leave_one_seed_out", "paired_by_seed", "read_table", "test_claim"]
+__all__ = [
+    "ClaimVerdict",
+    "leave_one_seed_out",
+    "paired_by_seed",
+    "read_table",
+    "test_claim",
+    "verdict_on",
+    "verdicts_on",
+]
 
 DRAWS = 10_000
 PAIRED = Spread("paired", None, float("nan"))
@@ -99,6 +109,20 @@ def test_claim(
         kendall=order,
         ranks=ranks,
     )
+
+
+def verdict_on(
+    claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame, *, alpha: float | None = None, draws: int = DRAWS
+) -> ClaimVerdict:
+    """Measure a claim's readout on finished runs, and test the claim on it. Raises StudyError as `test_claim` does."""
+    table, _ = measure_claim(claim, curves, runs)
+    return test_claim(table, claim, find_readout(claim.readout)[0].larger_is_better, alpha=alpha, draws=draws)
+
+
+def verdicts_on(claims: Sequence[Claim], curves: pd.DataFrame, runs: pd.DataFrame) -> list[ClaimVerdict]:
+    """The verdicts on those claims all of whose variants have finished runs."""
+    known = {canonical_label(label) for label in runs["variant"]}
+    return [verdict_on(claim, curves, runs) for claim in claims if known >= set(parse_ranking(claim.ranking).variants)]
 
 
 def leave_one_seed_out(table: pd.DataFrame, claim: Claim, larger_is_better: bool = True) -> dict[int, ClaimVerdict]:

@@ -18,7 +18,7 @@ from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
 from study.report.sections import Section, Shown, title_of
 from study.report.style import study_order
-from study.sweep.family import Family, is_family, results_folders
+from study.sweep.family import Family, is_family, points_of, results_folders
 from study.sweep.store import Store, read_tables
 
 
@@ -35,9 +35,10 @@ class FamilyResults:
 def read_family(folder: Path) -> FamilyResults:
     """Read and analyse a family. Raises StudyError if fewer than two of its sizes are finished."""
     family = Family(folder)
-    points = family.points()
+    tables = family.tables()
+    points = points_of(tables)
     scaling = scale(points, samples_seen=family.experiment.training.samples)
-    return FamilyResults(family, points, scaling, rankings(family.tables(), family.experiment.claims))
+    return FamilyResults(family, points, scaling, rankings(tables, family.experiment.claims))
 
 
 def with_members(folders: Sequence[Path]) -> list[Path]:

@@ -11,7 +11,7 @@ The subsets are nested, and each member's runs are those that a sweep with that 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -107,31 +107,32 @@ class Family:
         """`runs` and `curves` of every started size (study.sweep.store.read_tables)."""
         return {size: read_tables(store.folder) for size, store in self.stores().items()}
 
-    def points(self) -> pd.DataFrame:
-        """One row a finished run that did not diverge, with POINT_COLUMNS: what it reached at the end of training.
-
-        `accuracy` is of the test images, `gap` train (probe) minus test accuracy, both fractions.
-        """
-        tables = []
-        for size, (runs, _) in self.tables().items():
-            alive = runs[runs["status"] != "diverged"]
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "variant": alive["variant"],
-                        "seed": alive["seed"],
-                        "images": size,
-                        "accuracy": alive["final_test_accuracy"].astype(float),
-                        "gap": (alive["final_probe_accuracy"] - alive["final_test_accuracy"]).astype(float),
-                        "train_loss": alive["final_probe_loss"].astype(float),
-                        "test_loss": alive["final_test_loss"].astype(float),
-                    }
-                )
-            )
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=POINT_COLUMNS)
-
-    def write_points(self) -> Path:
-        """Remake `points.csv` from the members."""
+    def write_points(self, points: pd.DataFrame) -> Path:
+        """Write `points.csv`: what `points_of` makes of the tables."""
         with atomic(self.folder / "points.csv") as temporary:
-            self.points().to_csv(temporary, index=False)
+            points.to_csv(temporary, index=False)
         return self.folder / "points.csv"
+
+
+def points_of(tables: Mapping[int, tuple[pd.DataFrame, pd.DataFrame]]) -> pd.DataFrame:
+    """One row a finished run that did not diverge, with POINT_COLUMNS: what it reached at the end of training.
+
+    `tables` are a family's. `accuracy` is of the test images, `gap` train (probe) minus test accuracy, both fractions.
+    """
+    points = []
+    for size, (runs, _) in tables.items():
+        alive = runs[runs["status"] != "diverged"]
+        points.append(
+            pd.DataFrame(
+                {
+                    "variant": alive["variant"],
+                    "seed": alive["seed"],
+                    "images": size,
+                    "accuracy": alive["final_test_accuracy"].astype(float),
+                    "gap": (alive["final_probe_accuracy"] - alive["final_test_accuracy"]).astype(float),
+                    "train_loss": alive["final_probe_loss"].astype(float),
+                    "test_loss": alive["final_test_loss"].astype(float),
+                }
+            )
+        )
+    return pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINT_COLUMNS)
