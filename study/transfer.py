@@ -15,7 +15,6 @@ from rich.console import Console
 
 from study import printing
 from study.analysis.claims import verdicts_on
-from study.analysis.notation import canonical_label, parse_ranking
 from study.analysis.readouts import find_readout
 from study.config import Data, Experiment, parse_model
 from study.files import atomic
@@ -35,8 +34,8 @@ def run_transfer(
     `options.out` is the stem of the folders' names, by default results/NAME-DATASET; `-<side>px` is added to it. Claims
     whose variants are not all among the sources are left out. Raises StudyError for whatever cannot be planned.
     """
-    labels = {canonical_label(source.label) for source in sources.networks}
-    claims = tuple(claim for claim in template.claims if labels >= set(parse_ranking(claim.ranking).variants))
+    labels = {source.label for source in sources.networks}
+    claims = tuple(claim for claim in template.claims if labels >= set(claim.order.variants))
     template = template.model_copy(update={"claims": claims})
     for sentence in sources.skipped:
         say.print(f"left out: {sentence}", soft_wrap=True, highlight=False)
@@ -83,9 +82,8 @@ def report_transfer(sources: Sources, stores: Sequence[Store], console: Console,
     freeze = stores[0].experiment.training.freeze
     tables = [transfer_table(frame, variants, freeze)]
     for claim in stores[0].experiment.claims:
-        named = parse_ranking(claim.ranking).variants
-        spelled = {canonical_label(variant): variant for variant in variants}
-        tables.append(seed_differences(frame, spelled[named[0]], spelled[named[-1]], freeze))
+        named = claim.order.variants
+        tables.append(seed_differences(frame, named[0], named[-1], freeze))
     for table in tables:
         console.print(printing.rich_table(table, table.title))
         for note in table.notes:

@@ -16,7 +16,7 @@ from study.report.tuning_table import tuning_table
 from study.session import COMPLETE, Options, Session, folder_of
 from study.sweep.family import Family, members
 from study.sweep.measure import Speed
-from study.sweep.plan import label_of, make_plan
+from study.sweep.plan import make_plan
 from study.sweep.store import TUNING, Store
 from study.sweep.tuned import NAME, Tuned, check_seeds, choose, key, read_tuned, write_tuned
 
@@ -96,7 +96,7 @@ def _tune(
         stores[rate] = store
     if options.dry_run:
         return None, COMPLETE, speeds
-    values = {label: _values(label, stores, grid.seeds) for label in map(label_of, experiment.variants)}
+    values = {label: _values(label, stores, grid.seeds) for label in experiment.variants}
     chosen = {label: choose(tried) for label, tried in values.items()}
     if hopeless := [label for label, rate in chosen.items() if rate is None]:
         raise StudyError(f"at every rate a run of {', '.join(hopeless)} diverged: give lower --rates")

@@ -175,9 +175,9 @@ def test_the_share_of_a_step_that_making_images_takes_is_measured() -> None:
 def test_samples_are_steps_of_whole_batches_whatever_the_number_of_images() -> None:
     recipe = Training(samples=10_000, batch_size=128)
     assert recipe.steps(500) == recipe.steps(50_000) == 78
-    assert recipe.evaluation_steps(500) == 3  # a twentieth, not an epoch of three steps
+    assert recipe.evaluation_points(500)[:2] == (3, 6)  # a twentieth, not an epoch of three steps
     assert Training(epochs=3, batch_size=100).steps(1050) == 30
-    assert Training(epochs=3, batch_size=100).evaluation_steps(1050) == 10
+    assert Training(epochs=3, batch_size=100).evaluation_points(1050) == (10, 20, 30)
 
 
 def test_training_lasts_for_epochs_or_for_samples() -> None:

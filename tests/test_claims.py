@@ -14,10 +14,10 @@ from scipy import stats
 from study.analysis import claims, simulation
 from study.analysis.claims import leave_one_seed_out, paired_by_seed, read_table
 from study.analysis.decisions import decide, equality_weights
-from study.analysis.notation import Relation, parse_ranking
 from study.analysis.sequential import decided, plan_looks
 from study.analysis.verdicts import ClaimVerdict, Pair
 from study.config import Claim
+from study.config.notation import Relation, parse_ranking
 from study.errors import StudyError
 
 PAPER = "C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from study.analysis.notation import canonical_label, parse_ranking
 from study.analysis.readouts import find_readout
 from study.config import Experiment
-from study.sweep.plan import label_of, load_experiment, make_plan
+from study.config.notation import parse_ranking
+from study.errors import StudyError
+from study.sweep.plan import load_experiment, make_plan
 from study.training.loop import train
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
@@ -43,7 +44,7 @@ def test_an_experiment_has_a_card_and_claims_that_its_variants_can_answer(path: 
     for heading in ("Claim ", "Paper ", "Here ", "Command "):
         assert f"\n{heading}" in card
     experiment = load_experiment(path)
-    labels = {canonical_label(label_of(name)) for name in experiment.variants}
+    labels = set(experiment.variants)
     for claim in experiment.claims:
         assert labels >= set(parse_ranking(claim.ranking).variants)
         assert find_readout(claim.readout)
@@ -63,3 +64,31 @@ def test_every_variant_of_an_experiment_takes_two_steps(
         result = train(run, tmp_path / run.id)
         assert result is not None
         assert (result["status"], result["steps"]) == ("ok", 2)
+
+
+def test_an_experiment_file_may_use_dataclasses_with_postponed_annotations(tmp_path: Path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from __future__ import annotations\nimport dataclasses\nfrom typing import ClassVar\nimport study\n"
+        "@dataclasses.dataclass\nclass Sizes:\n    kind: ClassVar[str] = 'x'\n    budget: int = 1000\n"
+        "experiment = study.Experiment(name='mine', budget=Sizes().budget)\n"
+    )
+    assert load_experiment(path).budget == 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("study.Claim(ranking='C-C-T-T >')", "malformed"),
+        ("study.Claim(ranking='A > B', epsilon=0.02, delta=0.03)", "below twice epsilon"),
+        ("study.Claim(ranking='A > B', alpha=2.0)", "alpha"),
+        ("raise SystemExit(0)", "SystemExit"),
+    ],
+)
+def test_a_file_that_cannot_be_used_gives_one_sentence_with_its_name(tmp_path: Path, line: str, said: str):
+    path = tmp_path / "mine.py"
+    path.write_text(f"import study\n{line}\nexperiment = study.Experiment(name='mine')\n")
+    with pytest.raises(StudyError, match=said) as error:
+        load_experiment(path)
+    assert "mine.py" in str(error.value)
+    assert "\n" not in str(error.value)

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.decisions import Decisions, Word, decide
-from study.analysis.notation import Ranking, Relation, canonical_label, parse_ranking
 from study.analysis.readouts import find_readout, measure_claim
 from study.analysis.statistics import (
     Floats,
@@ -35,6 +34,7 @@ from study.analysis.statistics import (
 from study.analysis.tables import check_table, read_table
 from study.analysis.verdicts import ClaimVerdict, Pair, RankProbabilities, VariantSummary, name_missing
 from study.config import Claim
+from study.config.notation import Ranking, Relation
 from study.errors import StudyError
 
 __all__ = [
@@ -68,14 +68,9 @@ def test_claim(
     replaces the claim's at an interim look, `spread` what the check of variances says; `draws` (0 for none) and `seed`
     are the bootstrap's.
 
-    Raises StudyError for a malformed ranking, margins that do not fit (Δ below 2 ε), a table without its columns, a
-    seed given twice, or a variant of the ranking that the table lacks.
+    Raises StudyError for a table without its columns, a seed given twice, or a variant that the table lacks.
     """
-    ranking = parse_ranking(claim.ranking)
-    if claim.delta < 2 * claim.epsilon * (1 - 1e-9):
-        raise StudyError(
-            f"delta {claim.delta:g} is below twice epsilon {claim.epsilon:g}: ≫ must stand clear of ≈, raise delta"
-        )
+    ranking = claim.order
     table = check_table(table, "the table")
     known = list(dict.fromkeys(table["variant"]))
     absent = [variant for variant in ranking.variants if variant not in known]
@@ -121,8 +116,8 @@ def verdict_on(
 
 def verdicts_on(claims: Sequence[Claim], curves: pd.DataFrame, runs: pd.DataFrame) -> list[ClaimVerdict]:
     """The verdicts on those claims all of whose variants have finished runs."""
-    known = {canonical_label(label) for label in runs["variant"]}
-    return [verdict_on(claim, curves, runs) for claim in claims if known >= set(parse_ranking(claim.ranking).variants)]
+    known = set(runs["variant"])
+    return [verdict_on(claim, curves, runs) for claim in claims if known >= set(claim.order.variants)]
 
 
 def leave_one_seed_out(table: pd.DataFrame, claim: Claim, larger_is_better: bool = True) -> dict[int, ClaimVerdict]:
@@ -142,7 +137,7 @@ def paired_by_seed(table: pd.DataFrame, claim: Claim, larger_is_better: bool = T
     fewer than 3 such seeds.
     """
     table = check_table(table, "the table")
-    named = table[table["variant"].isin(parse_ranking(claim.ranking).variants) & np.isfinite(table["value"])]
+    named = table[table["variant"].isin(claim.order.variants) & np.isfinite(table["value"])]
     values = named.pivot(index="seed", columns="variant", values="value").dropna()
     if len(values) < 3:
         return None

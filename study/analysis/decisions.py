@@ -30,10 +30,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.notation import Ranking, Relation
 from study.analysis.power import OneSided, seeds_for_power
 from study.analysis.statistics import Comparison, Floats, Spread, compare, holm, sidak
 from study.config import Claim
+from study.config.notation import Ranking, Relation
 
 Word = Literal["confirmed", "contradicted", "undecided"]
 CLAIMED_SHARE = 0.8  # of α, for the pairs that are claimed ≈

@@ -19,7 +19,6 @@ import pandas as pd
 from scipy.integrate import trapezoid
 
 from study.analysis.curves import at_losses, loss_ranges, matched_region
-from study.analysis.notation import canonical_label, parse_ranking
 from study.config import Claim
 from study.errors import StudyError
 
@@ -262,7 +261,7 @@ def measure_claim(claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame) -> tup
 
     Raises StudyError for a malformed ranking or an unknown readout.
     """
-    named = runs[[canonical_label(label) in parse_ranking(claim.ranking).variants for label in runs["variant"]]]
+    named = runs[runs["variant"].isin(claim.order.variants)]
     measured = measure(claim.readout, curves[curves["run"].isin(named["run"])], named)
     return named.set_index("run")[["variant", "seed"]].assign(value=measured.values), measured
 

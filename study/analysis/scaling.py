@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.laws import PARAMETERS, Law, fit_law
-from study.analysis.notation import parse_ranking
 from study.analysis.scaling_types import (
     PUBLISHED,
     Crossing,
@@ -32,6 +31,7 @@ from study.analysis.scaling_types import (
     VariantLaw,
 )
 from study.analysis.statistics import Floats, draw_means, rank_probabilities, tau_b
+from study.config import parse_ranking
 from study.errors import StudyError
 
 DRAWS = 400

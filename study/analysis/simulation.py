@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.decisions import Decisions, decide
-from study.analysis.notation import Ranking, Relation, parse_ranking
 from study.analysis.sequential import Look, plan_looks
 from study.analysis.statistics import Floats, Spread, check_spread
 from study.config import Claim
+from study.config.notation import Ranking, Relation, parse_ranking
 from study.files import write_text
 
 EPSILON, DELTA, ALPHA = 2.0, 4.0, 0.05

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.analysis.notation import canonical_label
+from study.config import canonical_label
 from study.errors import StudyError
 
 COLUMNS = ("variant", "seed", "value")

@@ -22,9 +22,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from study.analysis.decisions import MAX_SEEDS, Word
-from study.analysis.notation import Relation
 from study.analysis.statistics import Improvement, Kendall, Spread
-from study.config import Claim
+from study.config import Claim, Relation
 
 ClaimWord: TypeAlias = Literal["reproduced", "consistent", "contradicted", "undecided", "untested"]
 

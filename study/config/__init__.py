@@ -4,9 +4,10 @@ All are frozen, strict pydantic models: an unknown key or a wrong type is an err
 hash of everything that decides its result and of nothing else.
 """
 
-from study.config.base import Frozen, digest, override, parse_model, sentence
+from study.config.base import Frozen, digest, identity, override, parse_model, sentence
 from study.config.experiments import Claim, Experiment, Pretraining
-from study.config.runs import FORMAT, LATER_DEFAULTS, Data, Fractals, Run, Start, Training
+from study.config.notation import Ranking, Relation, parse_ranking
+from study.config.runs import FORMAT, Data, Fractals, Run, Start, Training
 from study.config.variants import (
     LAYOUTS,
     STUDY_VARIANTS,
@@ -16,13 +17,13 @@ from study.config.variants import (
     TimmVariant,
     Variant,
     ViTRelVariant,
+    canonical_label,
     canonical_layout,
     parse_variant,
 )
 
 __all__ = [
     "FORMAT",
-    "LATER_DEFAULTS",
     "LAYOUTS",
     "STUDY_VARIANTS",
     "Blocks",
@@ -34,16 +35,21 @@ __all__ = [
     "Fractals",
     "Frozen",
     "Pretraining",
+    "Ranking",
+    "Relation",
     "Run",
     "Start",
     "TimmVariant",
     "Training",
     "Variant",
     "ViTRelVariant",
+    "canonical_label",
     "canonical_layout",
     "digest",
+    "identity",
     "override",
     "parse_model",
+    "parse_ranking",
     "parse_variant",
     "sentence",
 ]

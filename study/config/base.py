@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +15,26 @@ class Frozen(BaseModel):
     """Base of all nouns: immutable, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    in_every_id: ClassVar[frozenset[str]] = frozenset()  # the settings of the first records: see `identity`
+    in_no_id: ClassVar[frozenset[str]] = frozenset()  # what decides no result
+
+
+def identity(noun: Frozen) -> dict[str, Any]:
+    """What an id is the hash of: a noun's settings as JSON values, nested.
+
+    A setting at its default is left out, so that a new one changes no id of a run that does not use it. Those that the
+    first records had (`in_every_id`), and what tells families of networks apart, are in at any value.
+    """
+    found = {}
+    dump = noun.model_dump(mode="json")
+    for name, field in type(noun).model_fields.items():
+        value = getattr(noun, name)
+        kept = name in noun.in_every_id or name == "family"
+        if name in noun.in_no_id or (not kept and value == field.get_default(call_default_factory=True)):
+            continue
+        found[name] = identity(value) if isinstance(value, Frozen) else dump[name]
+    return found
 
 
 M = TypeVar("M", bound="Frozen")
@@ -47,6 +67,8 @@ def parse_model(kind: type[M], text: str, where: str = "") -> M:
         return kind.model_validate_json(text)
     except ValidationError as error:
         raise StudyError(where + sentence(error)) from None
+    except StudyError as error:  # a validator's own sentence
+        raise StudyError(f"{where}{error}") from None
 
 
 def sentence(error: ValidationError) -> str:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from study.config.base import Frozen
+from study.config.notation import Ranking, parse_ranking
 from study.config.runs import Data, Training
-from study.config.variants import STUDY_VARIANTS, Blocks
+from study.config.variants import STUDY_VARIANTS, Blocks, canonical_label
+from study.errors import StudyError
 
 
 class Claim(Frozen):
-    """A ranking in the paper's notation with the readout it is about, fixed before the runs start."""
+    """A ranking in the paper's notation with the readout it is about, fixed before the runs start.
+
+    It is parsed when it is made. Raises StudyError for a malformed ranking, and for margins that exclude each other.
+    """
 
     ranking: str
     readout: str = "accuracy_at_matched_loss"
@@ -20,6 +25,24 @@ class Claim(Frozen):
     delta: float = Field(default=0.03, gt=0, description="≫ means more than this")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="family-wise error rate")
     source: str = Field(default="", description="where the ranking is published")
+
+    @field_validator("ranking")
+    @classmethod
+    def _is_canonical(cls, ranking: str) -> str:
+        return str(parse_ranking(ranking))
+
+    @model_validator(mode="after")
+    def _margins_fit(self) -> Self:
+        if self.delta < 2 * self.epsilon * (1 - 1e-9):
+            raise StudyError(
+                f"delta {self.delta:g} is below twice epsilon {self.epsilon:g}: ≫ must stand clear of ≈, raise delta"
+            )
+        return self
+
+    @property
+    def order(self) -> Ranking:
+        """The ranking, parsed."""
+        return parse_ranking(self.ranking)
 
 
 class Pretraining(Frozen):
@@ -52,6 +75,16 @@ class Experiment(Frozen):
     blocks: Blocks = Blocks()
     claims: tuple[Claim, ...] = ()
     pretraining: Pretraining | None = None
+
+    @field_validator("variants")
+    @classmethod
+    def _in_one_spelling(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(canonical_label, variants))
+
+    @field_validator("rates")
+    @classmethod
+    def _of_canonical_labels(cls, rates: dict[str, float]) -> dict[str, float]:
+        return {canonical_label(label): rate for label, rate in rates.items()}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from study.config.base import Frozen, digest
-from study.config.variants import Variant
+from study.config.base import Frozen, digest, identity
+from study.config.variants import Variant, canonical_label
 from study.errors import StudyError
 
 FORMAT = 1  # raised whenever the numerics change, so that old and new runs are never taken for the same
@@ -16,6 +17,8 @@ FORMAT = 1  # raised whenever the numerics change, so that old and new runs are 
 
 class Fractals(Frozen):
     """Size and difficulty of the embedded data set (study/data/fractals.py)."""
+
+    in_every_id: ClassVar = frozenset({"classes", "train_images", "test_images", "seed", "jitter"})
 
     classes: int = Field(default=20, ge=2)
     train_images: int = Field(default=4000, ge=1)
@@ -32,6 +35,8 @@ class Fractals(Frozen):
 
 class Data(Frozen):
     """A data set: `cifar10`, `cifar100`, `cifar100-coarse`, `fractals` or `folder:PATH`."""
+
+    in_every_id: ClassVar = frozenset({"name", "image_size", "train_size", "subset_seed", "fractals", "fingerprint"})
 
     name: str = "fractals"
     image_size: int = Field(default=32, ge=4)
@@ -77,6 +82,11 @@ class Training(Frozen):
     Warm-up, decay, floor and clipping follow CoAtNet's Table 10 (10k of 94k steps, cosine, 1e-5 over 1e-3, 1.0).
     """
 
+    in_every_id: ClassVar = frozenset({
+        "epochs", "batch_size", "lr", "min_lr_ratio", "warmup", "decay", "weight_decay", "betas", "clip",
+        "precision", "compile", "eval_every", "probe_size",
+    })  # fmt: skip
+
     epochs: int | None = Field(default=20, ge=1, description="passes over the training images")
     samples: int | None = Field(default=None, ge=1, description="images seen in all, instead of epochs")
     batch_size: int = Field(default=128, ge=2)
@@ -92,6 +102,9 @@ class Training(Frozen):
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16 is autocast over fp32 weights")
     compile: bool = Field(default=False, description="torch.compile the network")
     eval_every: int | None = Field(default=None, ge=1, description="steps between evaluations; None: by the duration")
+    evaluations: int | None = Field(
+        default=None, ge=1, description="number of evaluations instead, dense where the loss moves: early in training"
+    )
     probe_size: int = Field(default=2000, ge=1, description="training images measured in eval mode")
     freeze: bool = Field(default=False, description="train the classifier alone; all else stays as it is (probing)")
 
@@ -103,6 +116,8 @@ class Training(Frozen):
                 return {**values, "epochs": None}
             if (values.get("samples") is None) == (values.get("epochs", 20) is None):
                 raise ValueError("training lasts for epochs or for samples: give one of them, and null for the other")
+            if values.get("evaluations") is not None and values.get("eval_every") is not None:
+                raise ValueError("evaluations come every so many steps or in a number: give eval_every or evaluations")
         return values
 
     @property
@@ -117,13 +132,23 @@ class Training(Frozen):
         assert self.samples is not None  # the validator sees to it
         return max(1, self.samples // self.batch_size)
 
-    def evaluation_steps(self, train_images: int) -> int:
-        """Steps between evaluations: as given, else an epoch, or a twentieth of a run that is measured in samples."""
-        if self.eval_every is not None:
-            return self.eval_every
-        if self.epochs is not None:
-            return self.steps_per_epoch(train_images)
-        return max(1, self.steps(train_images) // 20)
+    def evaluation_points(self, train_images: int) -> tuple[int, ...]:
+        """The steps after which a run on `train_images` images is measured, ascending; the last is its last step.
+
+        `evaluations` = n gives the points steps · (k/n)^1.5, k = 1..n: the loss moves fastest early. Else they lie
+        `eval_every` steps apart: by default an epoch, or a twentieth of a run that is measured in samples.
+
+        >>> Training(epochs=1, batch_size=10, evaluations=4).evaluation_points(1000)
+        (13, 36, 65, 100)
+        """
+        steps = self.steps(train_images)
+        if self.evaluations is not None:
+            count = self.evaluations
+            return tuple(sorted({math.ceil(steps * (k / count) ** 1.5) for k in range(1, count + 1)}))
+        every = self.eval_every
+        if every is None:
+            every = self.steps_per_epoch(train_images) if self.epochs is not None else max(1, steps // 20)
+        return (*range(every, steps, every), steps)
 
     def steps_per_epoch(self, train_images: int) -> int:
         """Whole batches in one pass over `train_images` images."""
@@ -137,6 +162,10 @@ class Training(Frozen):
 class Start(Frozen):
     """Trained weights that a run begins from, all but the classifier (study/training/start.py)."""
 
+    in_every_id: ClassVar = frozenset({"run", "weights", "image_size"})
+
+    in_no_id: ClassVar = frozenset(["path"])
+
     run: str = Field(default="", description="id of the run that trained them; empty for a file from elsewhere")
     weights: str = Field(description="fingerprint of the named tensors")
     image_size: int = Field(ge=1, description="side they were trained at, from which position tables are resized")
@@ -146,6 +175,10 @@ class Start(Frozen):
 class Run(Frozen):
     """One variant, one data set, one recipe, one seed; the weights that it starts from, if they are trained ones."""
 
+    in_every_id: ClassVar = frozenset({"variant", "data", "training", "seed", "format"})
+
+    in_no_id: ClassVar = frozenset(["label"])
+
     variant: Variant
     data: Data
     training: Training
@@ -153,6 +186,11 @@ class Run(Frozen):
     format: int = FORMAT
     label: str = Field(default="", description="the variant's name in tables; not part of the identity")
     start: Start | None = None
+
+    @field_validator("label")
+    @classmethod
+    def _in_one_spelling(cls, label: str) -> str:
+        return canonical_label(label) if label else ""
 
     @model_validator(mode="after")
     def _a_stream_lasts_for_samples(self) -> Self:
@@ -163,15 +201,4 @@ class Run(Frozen):
     @property
     def id(self) -> str:
         """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label and `start.path`."""
-        return digest(_without_later(self.model_dump(mode="json", exclude={"label": True, "start": {"path"}})))
-
-
-# Settings that came after the first runs were made: while they have these values, they are left out of a run's id.
-LATER_DEFAULTS = {"start": None, "freeze": False, "samples": None, "stream": False, "validation": None}
-
-
-def _without_later(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    later = {key for key, default in LATER_DEFAULTS.items() if key in value and value[key] == default}
-    return {key: _without_later(part) for key, part in value.items() if key not in later}
+        return digest(identity(self))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,11 @@ class Blocks(Frozen):
 
     Sources: CoAtNet (arXiv 2106.04803) section 2, appendix A.1 and Tables 3, 6, 8, 9.
     """
+
+    in_every_id: ClassVar = frozenset({
+        "Sources", "head_dim", "expansion", "se_ratio", "relative_bias", "absolute_positions", "attention",
+        "window", "conv_norm", "stride_in", "dense_head", "stochastic_depth", "attention_first",
+    })  # fmt: skip
 
     head_dim: int = Field(default=32, ge=1, description="width of an attention head (Table 3; Table 8 tries 64)")
     expansion: int = Field(default=4, ge=1, description="hidden width over the block's output width, MBConv and FFN")
@@ -50,6 +55,8 @@ class CoAtNetVariant(Frozen):
     `layout` names S1 to S4, for example `C-C-T-T`.
     """
 
+    in_every_id: ClassVar = frozenset({"layout", "depths", "widths", "strides", "split", "blocks"})
+
     family: Literal["coatnet"] = "coatnet"
     layout: str
     depths: tuple[int, int, int, int, int]
@@ -77,6 +84,8 @@ class CoAtNetVariant(Frozen):
 class ViTRelVariant(Frozen):
     """ViT_REL: a patch stem, then Transformer blocks with the same relative attention (section 2.2)."""
 
+    in_every_id: ClassVar = frozenset({"patch", "depth", "width", "hidden", "blocks"})
+
     family: Literal["vit_rel"] = "vit_rel"
     patch: int = Field(ge=1)
     depth: int = Field(ge=1)
@@ -87,6 +96,10 @@ class ViTRelVariant(Frozen):
 
 class CoaTVariant(Frozen):
     """CoaT (parallel depth above 0) or CoaT-Lite (0): arXiv 2104.06399."""
+
+    in_every_id: ClassVar = frozenset(
+        {"widths", "depths", "parallel_depth", "mlp_ratios", "heads", "patch", "drop_path"}
+    )
 
     family: Literal["coat"] = "coat"
     widths: tuple[int, int, int, int]
@@ -100,6 +113,8 @@ class CoaTVariant(Frozen):
 
 class TimmVariant(Frozen):
     """Any network of timm, by its name there (the extra `timm`)."""
+
+    in_every_id: ClassVar = frozenset({"model"})
 
     family: Literal["timm"] = "timm"
     model: str
@@ -138,3 +153,14 @@ def parse_variant(text: str) -> tuple[str, dict[str, str]]:
             raise StudyError(f"variant {text!r}: {item!r} is not switch=value")
         switches[key.strip()] = value.strip()
     return canonical_layout(match[1]), switches
+
+
+def canonical_label(text: str) -> str:
+    """A variant's label in one spelling: canonical name, switches sorted.
+
+    >>> canonical_label("cctt[ relative_bias=none, head_dim=64 ]")
+    'C-C-T-T[head_dim=64,relative_bias=none]'
+    """
+    name, switches = parse_variant(text)
+    inside = ",".join(f"{key}={switches[key]}" for key in sorted(switches))
+    return f"{name}[{inside}]" if inside else name

@@ -16,7 +16,6 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from study.analysis.claims import leave_one_seed_out, paired_by_seed, test_claim
-from study.analysis.notation import parse_ranking
 from study.analysis.readouts import find_readout, measure_claim
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Claim, Experiment
@@ -161,7 +160,7 @@ def read_claim(
     claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame, history: Sequence[dict[str, Any]], key: str
 ) -> ClaimView:
     """Test a claim on the runs of the variants that it names; what cannot be tested says why."""
-    ranking = parse_ranking(claim.ranking)
+    ranking = claim.order
     readout, _ = find_readout(claim.readout)
     table, measurement = measure_claim(claim, curves, runs)
     cautions, stated = _when_stated(claim, history)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -67,7 +66,7 @@ def measure(
 def estimate(runs: Sequence[Run], plan: Plan, speeds: Mapping[str, Speed], at_once: int) -> float:
     """Seconds that `runs` will take: their steps, their evaluations, and starting their processes."""
     recipe = plan.experiment.training
-    evaluations = math.ceil(plan.steps / recipe.evaluation_steps(plan.train_images))
+    evaluations = len(recipe.evaluation_points(plan.train_images))
     batches = evaluations * (min(recipe.probe_size, plan.train_images) + plan.test_images) / recipe.batch_size
     each = [
         START_SECONDS + plan.steps * speeds[run.label].step + batches * speeds[run.label].evaluation for run in runs

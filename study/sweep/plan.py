@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.config import Data, Experiment, Run, Training, Variant, override, parse_model, parse_variant
+from pydantic import ValidationError
+
+from study.config import Data, Experiment, Run, Training, Variant, override, parse_model, sentence
 from study.errors import StudyError
 
 
@@ -29,9 +32,14 @@ def load_experiment(path: Path, name: str = "experiment") -> Experiment:
     if spec is None or spec.loader is None:
         raise StudyError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses with postponed annotations look their names up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise StudyError(f"{path}: {sentence(error)}") from None
+    except (Exception, SystemExit) as error:
         raise StudyError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     experiment = getattr(module, name, None)
     if not isinstance(experiment, Experiment):
@@ -90,12 +98,6 @@ def make_plan(experiment: Experiment, data_dir: Path | None = None) -> Plan:
     return Plan(known, variants, data.classes, seen, len(data.test_labels))
 
 
-def label_of(name: str) -> str:
-    """A variant's name in tables: `cctt[relative_bias=none]` is `C-C-T-T[relative_bias=none]`."""
-    name, switches = parse_variant(name)
-    return name + (f"[{','.join(f'{key}={value}' for key, value in switches.items())}]" if switches else "")
-
-
 def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]:
     """Each variant of the experiment under its label, sized for the data's side and number of classes."""
     from study.models.catalog import resolve
@@ -104,9 +106,7 @@ def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]
     side = experiment.data.image_size
     strides = strides_of(experiment.geometry, side)
     budget = Budget(experiment.budget, experiment.match, strides, classes, side, experiment.blocks)
-    variants = {label_of(name): resolve(name, budget) for name in experiment.variants}
-    if len(variants) < len(experiment.variants):
-        raise StudyError(f"variants are named twice in {', '.join(experiment.variants)}")
+    variants = {label: resolve(label, budget) for label in experiment.variants}
     for label, variant in variants.items():
         for other, network in variants.items():
             if label < other and variant == network:

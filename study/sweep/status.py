@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from study.sweep.family import results_folders
-from study.sweep.plan import label_of
 from study.sweep.store import STATES, Store
 
 Status = dict[str, Any]  # folder, rates ("", or "tuned" and "shared"), counts by state, runs
@@ -26,7 +25,7 @@ def status_of(folder: Path) -> list[Status]:
 def _status(store: Store, rates: str) -> Status:
     started = {(run.label, run.seed): run.id for run in store.runs(shared_rate=rates == "shared")}
     rows = []
-    for label in map(label_of, store.experiment.variants):
+    for label in store.experiment.variants:
         for seed in store.experiment.seeds:
             run_id = started.get((label, seed))
             state = store.state(run_id) if run_id else "missing"

@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from study.config import Data, Experiment, Pretraining, Run, Start, Variant, parse_variant
+from study.config import Data, Experiment, Pretraining, Run, Start, Variant, canonical_label, parse_variant
 from study.errors import StudyError
 from study.models import build
 from study.models.catalog import resolve
 from study.models.interop import read_weights
 from study.models.sizing import Budget, strides_of
-from study.sweep.plan import Plan, label_of
+from study.sweep.plan import Plan
 from study.sweep.store import Store
 from study.training.start import fingerprint
 
@@ -54,8 +54,8 @@ def sources_of_folder(
     Raises StudyError if the folder holds no results, lacks a variant that is asked for, or has no run to start from.
     """
     store = Store(folder)
-    wanted = [label_of(name) for name in variants or store.experiment.variants]
-    known = [label_of(name) for name in store.experiment.variants]
+    wanted = [canonical_label(name) for name in variants or store.experiment.variants]
+    known = store.experiment.variants
     if unknown := [label for label in wanted if label not in known]:
         raise StudyError(f"{folder} has no variant {', '.join(unknown)}: it has {', '.join(known)}")
     networks, skipped = [], []
@@ -98,7 +98,7 @@ def source_of_file(
         image_size,
         template.blocks,
     )
-    network, label = resolve(variant, budget), label_of(variant)
+    network, label = resolve(variant, budget), canonical_label(variant)
     start = Start(weights=fingerprint(read_weights(path)), image_size=image_size, path=str(path.absolute()))
     networks = tuple(Source(label, seed, network, start) for seed in seeds)
     nothing = pd.DataFrame({"variant": [], "seed": [], "value": []})
@@ -169,4 +169,4 @@ def scratch_label(label: str) -> str:
     """
     name, switches = parse_variant(label)
     inside = [*(f"{key}={value}" for key, value in switches.items()), "start=scratch"]
-    return f"{name}[{','.join(inside)}]"
+    return canonical_label(f"{name}[{','.join(inside)}]")

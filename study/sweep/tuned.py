@@ -12,7 +12,6 @@ from pathlib import Path
 from study.config import Experiment, Frozen, parse_model
 from study.errors import StudyError
 from study.files import write_text
-from study.sweep.plan import label_of
 
 NAME = "tuned.json"
 
@@ -102,7 +101,7 @@ def at_tuned_rates(experiment: Experiment, tuned: Tuned | None) -> Experiment:
     if tuned is None:
         return experiment
     check_seeds(tuned.seeds, experiment)
-    labels = [label_of(name) for name in experiment.variants]
+    labels = experiment.variants
     if missing := [label for label in labels if label not in tuned.rates]:
         raise StudyError(f"the learning rates are tuned, but those of {', '.join(missing)} not: study tune them first")
     if experiment.training.lr != tuned.shared_rate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +86,12 @@ def train(
     # Durations, all in steps.
     per_epoch = recipe.steps_per_epoch(images_in_epoch)
     steps = recipe.steps(images_in_epoch)
-    eval_every = recipe.evaluation_steps(images_in_epoch)
+    points = recipe.evaluation_points(images_in_epoch)
 
     # Continue where the last attempt stopped.
     progress = Progress()
-    losses = torch.zeros(eval_every, device=where)  # of the steps since the last evaluation; read only now and then
+    longest = max(after - before for before, after in pairwise((0, *points)))
+    losses = torch.zeros(longest, device=where)  # of the steps since the last evaluation; read only now and then
     if (resumed := checkpoint.load(folder, run.id, network, stepper.optimizer)) is not None:
         progress, earlier = resumed
         losses[: len(earlier)] = earlier.to(where)
@@ -100,11 +103,12 @@ def train(
         images_BCHW, labels_B = batches.at(progress.step)
         lr = learning_rate(recipe, progress.step, steps)
         loss = stepper.step(normalise(images_BCHW), labels_B, lr)
-        losses[progress.step % eval_every] = loss
-        since = progress.step % eval_every + 1  # steps since the last evaluation
         progress.step += 1
+        next_point = bisect.bisect_left(points, progress.step)
+        since = progress.step - (points[next_point - 1] if next_point else 0)  # steps since the last evaluation
+        losses[since - 1] = loss
 
-        evaluates = since == eval_every or progress.step == steps
+        evaluates = progress.step == points[next_point]
         if evaluates or time.monotonic() - reported > 1:  # reading losses waits for the device, so not at every step
             finite = torch.isfinite(losses[:since])
             progress.seconds = clock.seconds()
@@ -138,9 +142,10 @@ def train(
             progress.metrics_bytes = metrics.bytes
 
         stops = should_stop() and progress.step < steps
-        if stops or evaluates or time.monotonic() - saved > checkpoint_seconds:
+        if stops or time.monotonic() - saved > checkpoint_seconds:
             progress.seconds = clock.seconds()
-            checkpoint.save(folder, run.id, progress, losses[: progress.step % eval_every], network, stepper.optimizer)
+            unread = losses[: 0 if evaluates else since]
+            checkpoint.save(folder, run.id, progress, unread, network, stepper.optimizer)
             saved = time.monotonic()
         if stops:
             return None

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from study.config import parse_variant
+from study.config.variants import canonical_label
 from study.errors import StudyError
 
 
@@ -77,17 +77,6 @@ class Ranking:
         for relation in self.relations:
             heights.append(heights[-1] - (relation is not Relation.EQUAL))
         return tuple(heights)
-
-
-def canonical_label(text: str) -> str:
-    """A variant's label in one spelling: canonical name, switches sorted.
-
-    >>> canonical_label("cctt[ relative_bias=none, head_dim=64 ]")
-    'C-C-T-T[head_dim=64,relative_bias=none]'
-    """
-    name, switches = parse_variant(text)
-    inside = ",".join(f"{key}={switches[key]}" for key in sorted(switches))
-    return f"{name}[{inside}]" if inside else name
 
 
 def parse_ranking(text: str) -> Ranking:

@@ -1,0 +1,92 @@
+"""A run's id is a hash of what decides its result: recorded ids stay what they were, whatever settings are added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+import pytest
+
+from study.config import Blocks, CoAtNetVariant, Data, Experiment, Frozen, Run, Training, identity, parse_model
+from study.errors import StudyError
+from study.sweep.plan import Plan, resolve_variants
+
+RESULTS = Path(__file__).parents[1] / "results"
+RECORDED = (
+    "generalization-fractals-quick",
+    "generalization-cifar100-pilot",
+    "capacity-fractals-bf16",
+    "attention_scope-fractals-bf16",
+    "coat_lite-fractals-bf16",
+    "data_scale-fractals-bf16/1000-images",
+)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_experiment_gives_the_ids_that_were_recorded(name: str):
+    folder = RESULTS / name
+    experiment = parse_model(Experiment, (folder / "experiment.json").read_text())
+    recorded = pd.concat(pd.read_csv(path) for path in folder.glob("runs*.csv"))
+    classes = {"cifar100": 100}.get(experiment.data.name) or experiment.data.fractals.classes
+    plan = Plan(experiment, resolve_variants(experiment, classes), classes, 1000, 1000)
+    known = {run.id for run in plan.runs}
+    assert len(recorded) > 0
+    assert set(recorded["run"]) <= known
+
+
+VARIANT = CoAtNetVariant(layout="C-C-T-T", depths=(2,) * 5, widths=(8, 8, 16, 32, 64), strides=(1, 1, 2, 2, 2))
+
+
+def run(**changes: object) -> Run:
+    return Run(variant=VARIANT, data=Data(fingerprint="0"), training=Training(**changes), seed=0)
+
+
+def test_a_new_setting_changes_no_id_until_it_is_used():
+    class Later(Training):
+        ripeness: int = 3
+
+    class LaterRun(Run):
+        in_every_id: ClassVar = Run.in_every_id
+        training: Later
+
+    plain = run()
+    later = LaterRun(variant=VARIANT, data=plain.data, training=Later(), seed=0)
+    ripe = LaterRun(variant=VARIANT, data=plain.data, training=Later(ripeness=4), seed=0)
+    assert later.id == plain.id
+    assert ripe.id != plain.id
+
+
+@pytest.mark.parametrize("change", [{"lr": 2e-3}, {"epochs": 21}, {"freeze": True}, {"evaluations": 5}])
+def test_whatever_decides_the_result_changes_the_id(change: dict):
+    assert run(**change).id != run().id
+
+
+def test_a_label_in_any_spelling_and_the_place_of_the_weights_change_no_id():
+    assert run().model_copy(update={"label": "other"}).id == run().id
+    assert "family" in identity(VARIANT)
+
+
+def test_families_of_networks_are_told_apart_even_where_their_settings_are_at_default():
+    class One(Frozen):
+        family: str = "one"
+
+    class Two(Frozen):
+        family: str = "two"
+
+    assert identity(One()) != identity(Two())
+
+
+def test_variants_have_one_spelling_from_the_moment_an_experiment_is_made():
+    experiment = Experiment(
+        name="x", variants=("cctt[ relative_bias=none,head_dim=16 ]", "vitrel"), rates={"cctt[head_dim=16]": 1e-3}
+    )
+    assert experiment.variants == ("C-C-T-T[head_dim=16,relative_bias=none]", "ViT_REL")
+    assert list(experiment.rates) == ["C-C-T-T[head_dim=16]"]
+    with pytest.raises(ValueError, match="named twice"):
+        Experiment(name="x", variants=("cctt[head_dim=16,window=3]", "C-C-T-T[window=3, head_dim=16]"))
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(StudyError, match="ripeness"):
+        parse_model(Blocks, '{"ripeness": 1}')
