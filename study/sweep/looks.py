@@ -1,0 +1,66 @@
+"""What a sweep in planned looks has recorded: the plan, which its first look froze, and every look that was taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from study.config import Frozen, parse_model
+from study.errors import StudyError
+from study.files import write_text
+
+NAME = "looks.json"
+
+
+class PlannedLook(Frozen):
+    """The test after `seeds` seeds of each variant, at the nominal level `alpha` of the claim with the smallest α."""
+
+    number: int
+    seeds: int
+    alpha: float
+
+
+class TakenLook(PlannedLook):
+    """A look that was taken, with a sentence on each claim; `decided` if no further seeds are needed."""
+
+    verdicts: tuple[str, ...]
+    decided: bool = False
+
+
+class Looks(Frozen):
+    """`looks.json`. The last of `taken` is what the results say; a look is recorded when all its runs have a result."""
+
+    planned: tuple[PlannedLook, ...]
+    taken: tuple[TakenLook, ...] = ()
+
+    @property
+    def last(self) -> TakenLook | None:
+        """The look whose verdicts count; None before the first."""
+        return self.taken[-1] if self.taken else None
+
+
+def read_looks(folder: Path) -> Looks | None:
+    """The looks of a results folder; None if its seeds were not planned in looks."""
+    path = folder / NAME
+    return parse_model(Looks, path.read_text(encoding="utf-8"), f"{path}: ") if path.is_file() else None
+
+
+def plan_is_free(folder: Path, planned: tuple[PlannedLook, ...]) -> Looks:
+    """The looks of a folder that follows this plan, or has none yet.
+
+    Raises StudyError if another plan was frozen: two plans would spend α twice.
+    """
+    looks = read_looks(folder)
+    if looks is None:
+        return Looks(planned=planned)
+    if looks.planned != planned:
+        seeds = ", ".join(str(look.seeds) for look in looks.planned)
+        raise StudyError(
+            f"{folder} is in looks at {seeds} seeds, which its first look froze: give --max-seeds "
+            f"{looks.planned[-1].seeds}, or choose another folder with --out"
+        )
+    return looks
+
+
+def write_looks(folder: Path, looks: Looks) -> None:
+    """Record the plan and the looks taken so far."""
+    write_text(folder / NAME, looks.model_dump_json(indent=2) + "\n")
