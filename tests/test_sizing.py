@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any
@@ -9,8 +11,19 @@ from typing import Any
 import pytest
 from torch import nn
 
-from study.config import STUDY_VARIANTS, Blocks, CoAtNetVariant, CoaTVariant, Variant, ViTRelVariant
+from study.config import (
+    LAYOUTS,
+    STUDY_VARIANTS,
+    Blocks,
+    CoAtNetVariant,
+    CoaTVariant,
+    Data,
+    Experiment,
+    Variant,
+    ViTRelVariant,
+)
 from study.errors import StudyError
+from study.models import shared_depths as shared_depths_module
 from study.models import sizing
 from study.models.attention import Attention, inner_width
 from study.models.catalog import resolve
@@ -18,7 +31,9 @@ from study.models.closed_forms import Cost, coat_cost, coatnet_cost, vit_cost
 from study.models.coatnet import stage_sides
 from study.models.cost import count_parameters, macs_by_module, skeleton
 from study.models.published import COAT, PUBLISHED
+from study.models.shared_depths import shared_depths
 from study.models.sizing import GEOMETRIES, Budget, matched, strides_of
+from study.sweep.plan import resolve_variants
 
 SIDE = 32
 
@@ -319,3 +334,122 @@ def test_switches_of_a_matched_coat_hold() -> None:
 def test_amounts_that_cannot_be_had_are_refused(text: str, side: int, sentence: str) -> None:
     with pytest.raises(StudyError, match=sentence):
         resolve(text, Budget(500_000, "parameters", strides_of("auto", side), 10, side, Blocks()))
+
+
+# ---------------------------------------------------------------- shared depths
+
+
+def shared(amount: int, geometry: str = "fine", match: Any = "parameters") -> dict[str, CoAtNetVariant]:
+    """The published layouts at a budget, by the way that an experiment takes."""
+    which = Budget(amount, match, strides_of(geometry, SIDE), 100, SIDE, Blocks(), "shared")
+    networks = {layout: resolve(layout, which) for layout in LAYOUTS}
+    return {layout: network for layout, network in networks.items() if isinstance(network, CoAtNetVariant)}
+
+
+@pytest.mark.parametrize(("amount", "spread"), [(300_000, 0.05), (500_000, 0.05), (1_500_000, 0.05), (5_000_000, 0.05)])
+def test_layouts_share_their_depths_and_differ_little_in_multiply_adds(amount: int, spread: float) -> None:
+    networks = shared(amount)
+    assert len({network.depths for network in networks.values()}) == 1
+    assert next(iter(networks.values())).depths[0] == 2
+    for network in networks.values():
+        assert parameters(network, 100) == pytest.approx(amount, rel=0.01)
+        assert all(1.5 <= wide / narrow <= 2.5 for narrow, wide in pairwise(network.widths[1:]))
+    counted = [macs(network, 100) for network in networks.values()]
+    assert max(counted) / min(counted) - 1 <= spread
+    which = Budget(amount, "parameters", strides_of("fine", SIDE), 100, SIDE, Blocks(), "shared")
+    assert shared_depths(which).spread == pytest.approx(max(counted) / min(counted) - 1)
+
+
+@pytest.mark.parametrize("amount", [500_000, 1_500_000, 5_000_000])
+def test_widths_are_multiples_of_8_where_these_come_close(amount: int) -> None:
+    assert all(width % 8 == 0 for network in shared(amount).values() for width in network.widths)
+
+
+def test_widths_are_multiples_of_4_where_8_leaves_multiply_adds_apart() -> None:
+    widths = {width for network in shared(300_000).values() for width in network.widths}
+    assert all(width % 4 == 0 for width in widths)
+    assert any(width % 8 for width in widths)
+    which = Budget(300_000, "parameters", strides_of("fine", SIDE), 100, SIDE, Blocks(), "shared")
+    coarse = shared_depths_module._search(which, 8, (1.5, 2.5))
+    assert coarse is not None
+    assert coarse.spread > 0.15 > 0.05 > shared_depths(which).spread
+
+
+@pytest.mark.parametrize("amount", [60_000_000, 200_000_000])
+def test_parameters_come_close_where_multiply_adds_are_matched(amount: int) -> None:
+    networks = shared(amount, match="macs")
+    assert len({network.depths for network in networks.values()}) == 1
+    assert all(macs(network, 100) == pytest.approx(amount, rel=0.01) for network in networks.values())
+    counted = [parameters(network, 100) for network in networks.values()]
+    assert max(counted) / min(counted) - 1 <= 0.05
+
+
+def test_the_depths_do_not_depend_on_switches_or_on_the_layouts_that_are_named() -> None:
+    which = Budget(500_000, "parameters", strides_of("fine", SIDE), 100, SIDE, Blocks(), "shared")
+    depths = shared_depths(which).depths
+    for text in ("C-C-T-T[relative_bias=none]", "C-C-T-T[head_dim=16]", "C-T-C-T[attention_first=true]"):
+        network = resolve(text, which)
+        assert isinstance(network, CoAtNetVariant)
+        assert network.depths == depths
+        assert parameters(network, 100) == pytest.approx(500_000, rel=0.01)
+        assert macs(network, 100) == pytest.approx(shared_depths(which).low, rel=0.06)
+
+
+def test_given_depths_go_before_shared_ones() -> None:
+    which = Budget(500_000, "parameters", strides_of("fine", SIDE), 100, SIDE, Blocks(), "shared")
+    network = resolve("C-C-T-T[depths=2-1-3-4-1]", which)
+    assert isinstance(network, CoAtNetVariant)
+    assert network.depths == (2, 1, 3, 4, 1)
+    assert parameters(network, 100) == pytest.approx(500_000, rel=0.01)
+
+
+def test_vit_rel_has_a_depth_of_its_own() -> None:
+    which = budget(500_000, "fine")
+    assert resolve("ViT_REL", replace(which, depths="shared")) == resolve("ViT_REL", which)
+
+
+def test_an_experiment_shares_depths_unless_told_otherwise() -> None:
+    experiment = Experiment(name="x", data=Data(name="cifar100"), variants=LAYOUTS, budget=300_000)
+    networks = resolve_variants(experiment, 100)
+    assert len({network.depths for network in networks.values() if isinstance(network, CoAtNetVariant)}) == 1
+    free = resolve_variants(experiment.model_copy(update={"depths": "free"}), 100)
+    assert free == {layout: matched(layout, budget(300_000, "fine")) for layout in LAYOUTS}
+    assert len({network.depths for network in free.values() if isinstance(network, CoAtNetVariant)}) > 1
+
+
+@pytest.mark.parametrize("name", ["C-C-T-T", "ViT_REL", "C-C-T-T[depths=2-1-3-4-1]"])
+@pytest.mark.parametrize("depths", ["shared", "free"])
+def test_budgets_beyond_what_is_searched_are_refused(name: str, depths: Any) -> None:
+    with pytest.raises(StudyError, match=r"beyond 1,000,000,000, up to which sizes are searched for"):
+        resolve(name, replace(budget(1_000_000_001, "fine"), depths=depths))
+
+
+def test_a_budget_that_no_shared_depths_meet_is_one_sentence() -> None:
+    with pytest.raises(StudyError, match=r"no depths bring C-C-C-C, .* a budget of 1,000 parameters: .*depths=free"):
+        resolve("C-C-T-T", replace(budget(1_000), depths="shared"))
+
+
+def test_a_billion_parameters_are_sized_in_seconds() -> None:
+    which = replace(budget(10**9, "fine"), depths="shared")
+    started = time.process_time()
+    networks = [resolve(layout, which) for layout in STUDY_VARIANTS]
+    assert time.process_time() - started < 10  # alone it takes 2 to 3
+    assert len({network.depths for network in networks if isinstance(network, CoAtNetVariant)}) == 1
+    assert all(parameters(network, 100) == pytest.approx(10**9, rel=0.01) for network in networks)
+
+
+FIRST_RECORDS = {
+    "ViT_REL": 88,
+    "C-C-C-C": ((2, 2, 1, 2, 1), (16, 24, 40, 88, 184)),
+    "C-C-C-T": ((2, 2, 1, 2, 1), (16, 24, 48, 72, 176)),
+    "C-C-T-T": ((2, 1, 1, 2, 1), (16, 24, 48, 88, 152)),
+    "C-T-T-T": ((2, 1, 2, 2, 1), (8, 16, 40, 80, 160)),
+}
+
+
+def test_the_free_search_finds_what_it_found_for_the_first_records() -> None:
+    found = {}
+    for layout in STUDY_VARIANTS:
+        network = match_layout(layout, budget(500_000, "cheap"))
+        found[layout] = (network.depths, network.widths) if isinstance(network, CoAtNetVariant) else network.width
+    assert found == FIRST_RECORDS

@@ -63,6 +63,9 @@ class Experiment(Frozen):
     seeds: tuple[int, ...] = (0, 1, 2)
     budget: int = Field(default=500_000, ge=1, description="what each layout is matched to")
     match: Literal["parameters", "macs"] = "parameters"
+    depths: Literal["shared", "free"] = Field(
+        default="shared", description="one vector of depths for all layouts, or the best for each (study/models)"
+    )
     geometry: Literal["auto", "paper", "fine", "cheap"] = Field(
         default="auto", description="strides of S0-S4 and ViT_REL's patch: study/models/sizing.py"
     )

@@ -23,6 +23,7 @@ from study.errors import StudyError
 from study.models.attention import check_blocks
 from study.models.coat_sizing import MEMBERS, matched_coat
 from study.models.published import PUBLISHED
+from study.models.shared_depths import matched_at_shared_depths
 from study.models.sizing import Budget, Five, matched
 from study.parsing import amount
 
@@ -89,6 +90,8 @@ def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> Co
     blocks = override(budget.blocks, values, where)
     check_blocks(blocks, where)
     try:
+        if budget.depths == "shared" and name != "ViT_REL":
+            return matched_at_shared_depths(name, budget, blocks, depths)
         return matched(name, replace(budget, blocks=blocks), depths)
     except ValidationError as error:
         raise StudyError(where + sentence(error)) from None

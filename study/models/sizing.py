@@ -40,6 +40,7 @@ GEOMETRIES: dict[str, Five] = {
     "cheap": (2, 1, 2, 2, 2),  # 16, 16, 8, 4, 2 at 32 px; patches of 8
 }
 TOLERANCE = 0.01
+LARGEST = {"parameters": 10**9, "macs": 10**12}
 
 WIDTH_GROWTH = (1.5, 2.5)
 WIDTH_GROWTH_OF_GIVEN_DEPTHS = (1.0, 3.0)
@@ -70,10 +71,20 @@ class Budget:
     classes: int
     image_size: int
     blocks: Blocks
+    depths: Literal["shared", "free"] = "free"  # one vector for all layouts (shared_depths.py), or one for each
 
     @property
     def other(self) -> str:
         return "macs" if self.match == "parameters" else "parameters"
+
+
+def check_amount(budget: Budget) -> None:
+    """Raises StudyError for a budget beyond what is searched."""
+    if budget.amount > LARGEST[budget.match]:
+        raise StudyError(
+            f"a budget of {budget.amount:,} {budget.match} is beyond {LARGEST[budget.match]:,}, up to which sizes are "
+            "searched for: name a published network, such as coatnet_6"
+        )
 
 
 def matched(name: str, budget: Budget, depths: Five | None = None) -> CoAtNetVariant | ViTRelVariant:
@@ -81,6 +92,7 @@ def matched(name: str, budget: Budget, depths: Five | None = None) -> CoAtNetVar
 
     Raises StudyError if the side does not divide, or if nothing comes within 1 % (naming the nearest that does).
     """
+    check_amount(budget)
     patch = math.prod(budget.strides[:4])
     if name == "ViT_REL":
         stage_sides(ViTRelVariant(patch=patch, depth=1, width=8), budget.image_size)
@@ -161,11 +173,43 @@ def _coatnet_candidates(layout: str, budget: Budget, depths: Five | None, growth
     least, most = (getattr(_cost(layout, np.hstack([d, widths]), budget), budget.match) for d in (shallow, deep))
     # only widths whose depths have the budget between them
     near = (least <= 1.02 * budget.amount) & (most >= 0.98 * budget.amount)
-    tried = np.flatnonzero(near) if near.any() else range(len(widths))
-    shapes = np.array([(*d, *widths[n]) for n in tried for d in itertools.product(*ranges[n])])
+    tried = np.flatnonzero(near) if near.any() else np.arange(len(widths))
+    shapes = _within_budget(layout, budget, np.array(widths)[tried], [ranges[n] for n in tried])
     relative_widths = np.log(shapes[:, 5:].T / np.array(WIDTH_PROPORTIONS)[:, None])
     relative_depths = np.log(shapes[:, 1:5].T / np.array(DEPTH_PROPORTIONS)[:, None])
     return Candidates(shapes, _cost(layout, shapes, budget), relative_widths.var(0) + relative_depths.var(0))
+
+
+def _within_budget(
+    layout: str, budget: Budget, widths: np.ndarray, ranges: Sequence[Sequence[Sequence[int]]]
+) -> np.ndarray:
+    """The shapes within the tolerance of the budget, or the nearest alone, in the order of widths and then of depths.
+
+    What is matched is linear in the depths, so that one sum for each of a stage's depths serves all of its shapes.
+    """
+
+    def amounts(deeper: int | None) -> np.ndarray:
+        depths = [np.array([r[i][0] + (i == deeper) for r in ranges]) for i in range(5)]
+        return np.asarray(getattr(_cost(layout, np.column_stack([*depths, widths]), budget), budget.match))
+
+    base = amounts(None)
+    further = [amounts(i) - base for i in range(5)]
+    found: list[np.ndarray] = []
+    nearest, distance = np.zeros((1, 10), dtype=int), math.inf
+    for n, (five, of_stages) in enumerate(zip(widths, ranges, strict=True)):
+        grid = base[n]
+        for more, depths in zip(further, of_stages, strict=True):
+            grid = np.add.outer(grid, more[n] * np.arange(len(depths)))
+        places = np.argwhere(_fits(grid, budget))
+        if len(places):
+            found.append(np.hstack([places + [r[0] for r in of_stages], np.tile(five, (len(places), 1))]))
+        elif not found:
+            off = np.abs(np.log(grid / budget.amount))
+            if off.min() < distance:
+                place = np.unravel_index(off.argmin(), grid.shape)
+                depths_there = [r[k] for r, k in zip(of_stages, place, strict=True)]
+                nearest, distance = np.array([[*depths_there, *five]]), float(off.min())
+    return np.vstack(found) if found else nearest
 
 
 def _cost(layout: str, shapes: np.ndarray, budget: Budget) -> Cost:

@@ -105,7 +105,7 @@ def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]
 
     side = experiment.data.image_size
     strides = strides_of(experiment.geometry, side)
-    budget = Budget(experiment.budget, experiment.match, strides, classes, side, experiment.blocks)
+    budget = Budget(experiment.budget, experiment.match, strides, classes, side, experiment.blocks, experiment.depths)
     variants = {label: resolve(label, budget) for label in experiment.variants}
     for label, variant in variants.items():
         for other, network in variants.items():

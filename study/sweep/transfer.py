@@ -97,6 +97,7 @@ def source_of_file(
         classes,
         image_size,
         template.blocks,
+        template.depths,
     )
     network, label = resolve(variant, budget), canonical_label(variant)
     start = Start(weights=fingerprint(read_weights(path)), image_size=image_size, path=str(path.absolute()))

@@ -1,0 +1,269 @@
+"""Size matching with one vector of depths: the layouts of an experiment differ in block types and widths alone.
+
+Which depths (S1 to S4; S0 has two convolutions) is chosen from the four published layouts together, C-C-C-C to C-T-T-T,
+so that it does not depend on which of them an experiment names. For each vector and each layout all widths within 1 %
+of the budget are found, with the proportions that study/models/sizing.py asks for. Of all vectors, and of all widths of
+the four, those are taken whose sum is least of
+
+- the distance from the published proportions, as in sizing.py: the variance of log depth over CoAtNet-0's, plus the
+  mean over the layouts of the variance of log width over CoAtNet-0's;
+- the spread of the cost that is not matched (multiply-adds, as a rule): the log of the largest over the smallest;
+- five times what of the spread lies beyond 5 %.
+
+A vector of odd proportions is thus taken only for a gain of many percent. Widths are multiples of 8; of 4 where 8 fits
+nothing, or leaves a spread beyond 5 % that 4 narrows by at least 2 points. Where still nothing fits, widths may grow by
+1 to 3 from stage to stage, instead of 1.5 to 2.5.
+
+A cost is linear in the depths, so that five evaluations of the closed form give those of all vectors.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from study.config import LAYOUTS, Blocks, CoAtNetVariant
+from study.errors import StudyError
+from study.models.closed_forms import coatnet_cost
+from study.models.coatnet import stage_sides
+from study.models.sizing import (
+    DEPTH_OVER_WIDTH,
+    DEPTH_PROPORTIONS,
+    TOLERANCE,
+    WIDTH_GROWTH,
+    WIDTH_GROWTH_OF_GIVEN_DEPTHS,
+    WIDTH_PROPORTIONS,
+    Budget,
+    Five,
+    check_amount,
+)
+
+SPREAD = 0.05
+BEYOND = 5.0  # the price of spread beyond that, in units of distance
+CLEARLY = 0.02  # what multiples of 4 must gain
+MOST = (3, 14, 44, 3)  # blocks of S1-S4; CoAtNet-4 has 2, 12, 28, 2 and CoAtNet-6 42 in S3
+BIN = 0.0025  # resolution of the spread, in log units
+SPREADS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 70, 100)  # tried, in percent
+
+
+@dataclass(frozen=True)
+class SharedDepths:
+    """What the four published layouts have in common at a budget: depths of S0-S4, and the range of the other cost."""
+
+    depths: Five
+    widths: Mapping[str, Five]
+    low: float
+    high: float
+    score: float
+
+    @property
+    def spread(self) -> float:
+        """How much more the dearest of the four has of the cost that is not matched than the cheapest, as a part."""
+        return self.high / self.low - 1
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The widths with which a layout of given depths meets the budget, a row each."""
+
+    widths: np.ndarray
+    other: np.ndarray  # log of the cost that is not matched
+    distance: np.ndarray
+
+
+def matched_at_shared_depths(name: str, budget: Budget, blocks: Blocks, depths: Five | None = None) -> CoAtNetVariant:
+    """The network of a layout at the depths that all share, or at `depths`, near the others in the unmatched cost.
+
+    The shared depths follow from `budget` with its own blocks; `blocks` are the layout's, with its switches.
+    Raises StudyError if the side does not divide, or if nothing comes within 1 %.
+    """
+    check_amount(budget)
+    variant = CoAtNetVariant(
+        layout=name, depths=depths or (2, 1, 1, 1, 1), widths=(8,) * 5, strides=budget.strides, blocks=blocks
+    )
+    stage_sides(variant, budget.image_size)
+    try:
+        shared = shared_depths(budget)
+    except StudyError:
+        if depths is None:
+            raise
+        shared = None
+    if shared is not None and depths is None and blocks == budget.blocks and name in shared.widths:
+        return variant.model_copy(update={"depths": shared.depths, "widths": shared.widths[name]})
+    chosen = depths or (shared.depths if shared is not None else (2, 1, 1, 1, 1))
+    widths = _widths_of_one(name, replace(budget, blocks=blocks), chosen, shared, any_depth=depths is not None)
+    return variant.model_copy(update={"depths": chosen, "widths": widths})
+
+
+def _widths_of_one(name: str, budget: Budget, depths: Five, shared: SharedDepths | None, any_depth: bool) -> Five:
+    """Widths of a layout beside the four: near the published proportions, and near the four in the unmatched cost."""
+    found, apart = None, math.inf
+    for step, growth in _WIDTHS:
+        if found is not None and (apart <= CLEARLY or growth != WIDTH_GROWTH):
+            break
+        fits = _Layout(name, budget, step, growth, depths[0]).fits(depths[1:], any_depth)
+        if fits is None:
+            continue
+        away = np.zeros(len(fits.other))
+        if shared is not None:
+            low, high = math.log(shared.low), math.log(shared.high)
+            away = np.maximum(0, np.maximum(low - fits.other, fits.other - high))
+        best = (fits.distance + BEYOND * away).argmin()
+        if away[best] < apart - CLEARLY:
+            found, apart = fits.widths[best], float(away[best])
+    if found is None:
+        raise StudyError(
+            f"no {name} of {'-'.join(map(str, depths))} blocks comes within {TOLERANCE:.0%} of a budget of "
+            f"{budget.amount:,} {budget.match}"
+        )
+    return _five(found)
+
+
+def _five(numbers: np.ndarray) -> Five:
+    a, b, c, d, e = (int(number) for number in numbers)
+    return a, b, c, d, e
+
+
+_WIDTHS = tuple(itertools.product((8, 4), (WIDTH_GROWTH,))) + tuple(
+    itertools.product((8, 4), (WIDTH_GROWTH_OF_GIVEN_DEPTHS,))
+)
+
+
+@lru_cache
+def shared_depths(budget: Budget) -> SharedDepths:
+    """The depths for all layouts of an experiment (see the module). Raises StudyError if no vector fits all four."""
+    found: SharedDepths | None = None
+    for step, growth in _WIDTHS:
+        if found is not None and (found.spread <= SPREAD or growth != WIDTH_GROWTH):
+            break
+        finer = _search(budget, step, growth)
+        if finer is not None and (found is None or finer.spread < found.spread - CLEARLY):
+            found = finer
+    if found is None:
+        raise StudyError(
+            f"no depths bring {', '.join(LAYOUTS)} all within {TOLERANCE:.0%} of a budget of {budget.amount:,} "
+            f"{budget.match}: take another budget, or give up equal depths with -o depths=free"
+        )
+    return found
+
+
+def _search(budget: Budget, step: int, growth: tuple[float, float]) -> SharedDepths | None:
+    layouts = [_Layout(name, budget, step, growth, 2) for name in LAYOUTS]
+    found: SharedDepths | None = None
+    for distance, depths in _vectors():
+        if found is not None and distance >= found.score:
+            break  # all others lie further
+        fits = []
+        for layout in layouts:
+            if (of_layout := layout.fits(depths)) is None:
+                break
+            fits.append(of_layout)
+        else:
+            score, rows = _nearest(fits)
+            if found is None or distance + score < found.score:
+                widths = {
+                    layout.name: _five(fit.widths[row]) for layout, fit, row in zip(layouts, fits, rows, strict=True)
+                }
+                others = [math.exp(fit.other[row]) for fit, row in zip(fits, rows, strict=True)]
+                found = SharedDepths((2, *depths), widths, min(others), max(others), distance + score)
+    return found
+
+
+def _vectors() -> Iterator[tuple[float, tuple[int, int, int, int]]]:
+    """Depths of S1-S4 with their distance from the published proportions, the nearest first."""
+    vectors = np.array(list(itertools.product(*(range(1, most + 1) for most in MOST))))
+    distances = np.log(vectors / np.array(DEPTH_PROPORTIONS)).var(1)
+    for n in np.argsort(distances, kind="stable"):
+        a, b, c, d = (int(x) for x in vectors[n])
+        yield float(distances[n]), (a, b, c, d)
+
+
+class _Layout:
+    """All widths worth trying of one layout, with base costs and costs of a further block in each stage."""
+
+    def __init__(self, name: str, budget: Budget, step: int, growth: tuple[float, float], stem: int):
+        self.name, self.budget = name, budget
+        widths = _width_table(step, growth)
+
+        def costs(depths: list[int], rows: np.ndarray) -> np.ndarray:
+            five = tuple(np.full(len(rows), depth) for depth in depths)
+            cost = coatnet_cost(
+                name, five, tuple(rows.T), budget.strides, budget.blocks, budget.classes, budget.image_size
+            )
+            pair = [getattr(cost, budget.match), getattr(cost, budget.other)]
+            return np.array([np.broadcast_to(one, len(rows)) for one in pair], dtype=float)
+
+        ones = [stem, 1, 1, 1, 1]
+        base = costs(ones, widths)
+        possible = base[0] <= (1 + TOLERANCE) * budget.amount
+        self.widths, self.base = widths[possible], base[:, possible]
+        deeper = [[depth + (i == stage) for i, depth in enumerate(ones)] for stage in range(1, 5)]
+        self.later = np.array([costs(depths, self.widths) - self.base for depths in deeper])
+        self.distance = np.log(self.widths / np.array(WIDTH_PROPORTIONS)).var(1)
+        stages = self.widths[:, 1:].T
+        self.least = [np.maximum(1, np.ceil(low * w)) for w, (low, _) in zip(stages, DEPTH_OVER_WIDTH, strict=True)]
+        self.most = [np.maximum(2, np.floor(high * w)) for w, (_, high) in zip(stages, DEPTH_OVER_WIDTH, strict=True)]
+
+    def fits(self, depths: tuple[int, ...], any_depth: bool = False) -> Fits | None:
+        """What meets the budget at these depths of S1-S4; `any_depth` has no regard to depth over width."""
+        more = np.array(depths) - 1
+        rows = np.abs((self.base[0] + more @ self.later[:, 0]) / self.budget.amount - 1) <= TOLERANCE
+        for depth, least, most in zip(depths, self.least, self.most, strict=True):
+            if not any_depth:
+                rows &= (least <= depth) & (depth <= most)
+        if not rows.any():
+            return None
+        other = np.log(self.base[1, rows] + more @ self.later[:, 1][:, rows])
+        return Fits(self.widths[rows], other, self.distance[rows])
+
+
+@lru_cache
+def _width_table(step: int, growth: tuple[float, float]) -> np.ndarray:
+    """Widths of S0-S4, a row each: multiples of `step`, of coarser steps where widths are large."""
+    low, high = growth
+
+    def wider(width: int) -> range:
+        coarse = step * max(1, int(low * width) // 64)
+        return range(math.ceil(low * width / coarse) * coarse, int(high * width) + 1, coarse)
+
+    return np.array(
+        [
+            (max(step, round(2 / 3 * w1 / step) * step), w1, w2, w3, w4)
+            for w1 in range(step, 513, step)
+            for w2 in wider(w1)
+            for w3 in wider(w2)
+            for w4 in wider(w3)
+        ]
+    )
+
+
+def _nearest(fits: list[Fits]) -> tuple[float, list[int]]:
+    """Mean distance plus price of the spread, at its least, and the row of each layout that makes it."""
+    lowest = min(fit.other.min() for fit in fits)
+    bins = [((fit.other - lowest) / BIN).astype(int) for fit in fits]
+    count = max(int(b.max()) for b in bins) + 1
+    nearest = np.full((len(fits), count), np.inf)
+    for row, b, fit in zip(nearest, bins, fits, strict=True):
+        np.minimum.at(row, b, fit.distance)
+    best, window = math.inf, (0, count)
+    for percent in (*SPREADS, math.inf):
+        spread = min(math.log1p(percent / 100), count * BIN)
+        price = spread + BEYOND * max(0.0, spread - math.log1p(SPREAD))
+        if price >= best:
+            break
+        size = min(count, max(1, math.ceil(spread / BIN - 1e-9)))
+        means = sliding_window_view(nearest, size, axis=1).min(2).mean(0)
+        if price + means.min() < best:
+            best, window = price + float(means.min()), (int(means.argmin()), size)
+    start, size = window
+    rows = []
+    for b, fit in zip(bins, fits, strict=True):
+        inside = np.where((b >= start) & (b < start + size), fit.distance, np.inf)
+        rows.append(int(inside.argmin()))
+    return best, rows
