@@ -11,7 +11,17 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.config import STUDY_VARIANTS, Blocks, CoAtNetVariant, Variant, ViTRelVariant, parse_variant
+from study.config import (
+    STUDY_VARIANTS,
+    Blocks,
+    CoAtNetVariant,
+    Data,
+    Run,
+    Training,
+    Variant,
+    ViTRelVariant,
+    parse_variant,
+)
 from study.errors import StudyError
 from study.models import build
 from study.models.attention import FUSED_ABOVE, Attention, neighbourhood, relative_index
@@ -586,28 +596,126 @@ def test_building_leaves_the_callers_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_initial_weights_have_the_stated_deviations() -> None:
-    variant = CoAtNetVariant(
-        layout="C-C-T-T", depths=(2, 1, 1, 1, 1), widths=(64, 64, 128, 256, 256), strides=(1, 1, 2, 2, 2)
+# Of the first records: a run's id, and sums over the seeded weights, a ramp from 1 to 2 times their sizes and values.
+RECORDED = {
+    "ViT_REL": ("507049ff79e8", 3037.03789, 199.80543),
+    "C-C-C-C": ("5d3a28b35310", 13761.30958, 3031.84697),
+    "C-C-C-T": ("2032220334ff", 11129.29405, 2130.94462),
+    "C-C-T-T": ("7b196a1c1487", 8248.04830, 1128.60382),
+    "C-T-T-T": ("14bf9dd2d2d6", 6840.18023, 506.88225),
+}
+
+
+@pytest.mark.parametrize("layout", STUDY_VARIANTS)
+def test_ids_and_initial_weights_are_those_of_the_first_records(layout: str) -> None:
+    variant = small(layout)
+    run_id, sizes, values = RECORDED[layout]
+    assert Run(variant=variant, data=Data(), training=Training(), seed=0).id == run_id
+    flat = torch.cat(
+        [value.flatten().double() for value in build(variant, CLASSES, SIDE, seed=7).state_dict().values()]
     )
-    network = build(variant, 100, SIDE)
+    ramped = flat * torch.linspace(1, 2, len(flat), dtype=torch.float64)
+    assert ramped.abs().sum().item() == pytest.approx(sizes, rel=1e-6)
+    assert ramped.sum().item() == pytest.approx(values, rel=1e-6)
+    changed = small(layout, initialisation="fan_in")
+    assert Run(variant=changed, data=Data(), training=Training(), seed=0).id != run_id
+
+
+WIDE = {
+    "C-C-T-T": CoAtNetVariant(
+        layout="C-C-T-T", depths=(2, 1, 1, 1, 1), widths=(64, 64, 128, 256, 256), strides=(1, 1, 2, 2, 2)
+    ),
+    "ViT_REL": ViTRelVariant(patch=4, depth=1, width=128),
+}
+
+
+@pytest.mark.parametrize("layout", WIDE)
+@pytest.mark.parametrize("form", ["timm", "xavier", "fan_in", "normal"])
+def test_initial_weights_have_the_stated_deviations(layout: str, form: str) -> None:
+    blocks = Blocks.model_validate({"initialisation": form, "absolute_positions": True})
+    network = build(WIDE[layout].model_copy(update={"blocks": blocks}), 100, SIDE)
     checked = 0
     for name, value in network.named_parameters():
         if value.ndim > 1 and value.numel() > 1000:
-            assert value.std().item() == pytest.approx(stated_deviation(name, value), rel=0.12), name
+            expected = stated_deviation(form, name, value)
+            assert value.std().item() == pytest.approx(expected, rel=0.12), name
             checked += 1
-    assert checked > 15
-    assert all(not value.any() for name, value in network.named_parameters() if name.endswith("bias"))
+    assert checked >= (7 if layout == "ViT_REL" else 16)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            assert bool(module.bias.any()) == (form == "fan_in")
+        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+            assert (module.weight == 1).all()
+            assert not module.bias.any()
 
 
-def stated_deviation(name: str, value: Tensor) -> float:
-    """Convolutions sqrt(2 / fan-out), dense layers Xavier, tables and classifier 0.02."""
-    if name.endswith("bias_table") or "classifier" in name:
+def stated_deviation(form: str, name: str, value: Tensor) -> float:
+    """Worked by hand: fan-out and fan-in of the weights, outputs first; depthwise kernels are (D, 1, 3, 3)."""
+    fan_in = value[0].numel()
+    if name.endswith(("bias_table", "table_HWC")):
+        return 0.0 if form == "fan_in" else 0.02
+    if form == "fan_in":
+        return math.sqrt(1 / (3 * fan_in))
+    if value.ndim == 4 and value.shape[-1] == 4 and form != "timm":  # patches
+        return math.sqrt(1 / fan_in)
+    if form == "normal" or "classifier" in name:
         return 0.02
     if value.ndim == 4:
-        groups = value.shape[0] if value.shape[1] == 1 else 1  # depthwise
+        groups = value.shape[0] if value.shape[1] == 1 else 1
         return math.sqrt(2 * groups / (value.shape[0] * value.shape[2] * value.shape[3]))
     return math.sqrt(2 / (value.shape[0] + value.shape[1]))
+
+
+@pytest.mark.parametrize("layout", WIDE)
+def test_fan_in_is_what_torch_gives_every_layer_by_itself(layout: str) -> None:
+    network = build(WIDE[layout].model_copy(update={"blocks": Blocks(initialisation="fan_in")}), 100, SIDE)
+    torch.manual_seed(1)
+    for name, module in network.named_modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        plain: nn.Conv2d | nn.Linear
+        if isinstance(module, nn.Conv2d):
+            plain = nn.Conv2d(module.in_channels, module.out_channels, module.kernel_size, groups=module.groups)
+        else:
+            plain = nn.Linear(module.in_features, module.out_features)
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        for ours, theirs in ((module.weight, plain.weight), (module.bias, plain.bias)):
+            if ours is None:
+                continue
+            assert ours.abs().max().item() <= bound
+            if ours.numel() >= 1000:
+                assert ours.abs().max().item() == pytest.approx(bound, rel=0.02), name
+                ours, theirs = (tensor.detach().flatten().sort().values for tensor in (ours, theirs))
+                # Kolmogorov-Smirnov at a level of 1e-6: two samples of one distribution
+                places = torch.searchsorted(theirs, ours) / len(theirs)
+                away = (places - torch.linspace(0, 1, len(ours))).abs().max().item()
+                assert away < 2.7 * math.sqrt(2 / len(ours)), name
+
+
+def test_the_patches_of_vit_rel_reach_the_blocks_with_the_deviation_of_their_form() -> None:
+    """White images through a patch of 4: 48 inputs of variance 1 times the weights' variance."""
+    images = torch.randn(64, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    for form, expected in {"timm": math.sqrt(48 * 2 / (16 * 128)), "xavier": 1.0, "normal": 1.0}.items():
+        variant = WIDE["ViT_REL"].model_copy(update={"blocks": Blocks.model_validate({"initialisation": form})})
+        network = build(variant, 100, SIDE)
+        assert network.stem(images).std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_batch_norm_has_the_momentum_and_epsilon_that_are_asked_for() -> None:
+    usual = [m for m in build(small("C-C-T-T"), CLASSES, SIDE).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(norm.momentum, norm.eps) for norm in usual} == {(0.1, 1e-3)}
+    variant = resolve("cctt[batch_norm_momentum=0.01,batch_norm_epsilon=1e-5]", BUDGET)
+    norms = [m for m in build(variant, CLASSES, SIDE).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) > 5
+    assert {(norm.momentum, norm.eps) for norm in norms} == {(0.01, 1e-5)}
+
+
+@pytest.mark.parametrize(
+    "text", ["cctt[initialisation=he]", "cctt[batch_norm_momentum=0]", "cctt[batch_norm_epsilon=-1]"]
+)
+def test_initialisations_that_do_not_exist_are_refused(text: str) -> None:
+    with pytest.raises(StudyError, match=r"initialisation|batch_norm"):
+        resolve(text, BUDGET)
 
 
 # ---------------------------------------------------------------- compiled and exported

@@ -41,6 +41,13 @@ class Blocks(Frozen):
     dense_head: bool = Field(default=False, description="pool, norm, dense, tanh before the classifier, as in MaxViT")
     stochastic_depth: float = Field(default=0.0, ge=0, lt=1, description="drop rate of the last block; 0 in the study")
     attention_first: bool = Field(default=False, description="allow T before C, against the paper's constraint")
+    initialisation: Literal["timm", "xavier", "fan_in", "normal"] = Field(
+        default="timm", description="how initial weights are drawn: `initialise` in study/models/coatnet.py"
+    )
+    batch_norm_momentum: float = Field(
+        default=0.1, gt=0, le=1, description="weight of a batch in BatchNorm's running statistics, as torch counts it"
+    )
+    batch_norm_epsilon: float = Field(default=1e-3, gt=0, le=1, description="added to BatchNorm's variance")
 
     @model_validator(mode="after")
     def _window_is_odd(self) -> Self:

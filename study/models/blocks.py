@@ -25,9 +25,11 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def conv_norm(width: int, kind: str) -> nn.Module:
+def conv_norm(width: int, blocks: Blocks) -> nn.Module:
     """The norm of MBConv and of the stem."""
-    return nn.BatchNorm2d(width, eps=1e-3) if kind == "batch" else ChannelNorm(width, eps=1e-5)
+    if blocks.conv_norm == "layer":
+        return ChannelNorm(width, eps=1e-5)
+    return nn.BatchNorm2d(width, eps=blocks.batch_norm_epsilon, momentum=blocks.batch_norm_momentum)
 
 
 class DropPath(nn.Module):
@@ -70,11 +72,11 @@ class MBConv(nn.Module):
         hidden = blocks.expansion * width
         first, second = (stride, 1) if blocks.stride_in == "expand" else (1, stride)
         self.stride = stride
-        self.norm = conv_norm(width_in, blocks.conv_norm)
+        self.norm = conv_norm(width_in, blocks)
         self.expand = nn.Conv2d(width_in, hidden, 1, stride=first, bias=False)
-        self.expand_norm = conv_norm(hidden, blocks.conv_norm)
+        self.expand_norm = conv_norm(hidden, blocks)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, stride=second, padding=1, groups=hidden, bias=False)
-        self.depthwise_norm = conv_norm(hidden, blocks.conv_norm)
+        self.depthwise_norm = conv_norm(hidden, blocks)
         squeezed = squeeze_width(width, blocks)
         self.se = SqueezeExcitation(hidden, squeezed) if squeezed else nn.Identity()
         self.shrink = nn.Conv2d(hidden, width, 1)

@@ -23,13 +23,12 @@ Other than MaxViT's code:
 - LayerNorm after the last stage, then pooling, then the classifier, since blocks are pre-activation and leave their sum
   unnormalised; MaxViT's order, with its dense layer, is the switch `dense_head`, the published networks' default;
 - BatchNorm's momentum is torch's 0.1, not TensorFlow's 0.01: short trainings would be evaluated with statistics that
-  have not arrived;
+  have not arrived (`batch_norm_momentum` sets it, `batch_norm_epsilon` the eps);
 - GELU is the exact form, not the tanh approximation.
 
-Initialisation (`initialise`): convolutions normal with variance 2 / fan-out and dense layers Xavier-uniform, as timm
-does for its CoAtNets (`vit_eff`); relative-bias tables, absolute positions and the classifier normal with standard
-deviation 0.02, as MaxViT does for everything; biases zero, norms 1 and 0. ViT_REL's patches are a convolution like any
-other. Numerics: weights are float32. Under bf16 autocast all activations are bfloat16, but for the logits of attention
+How weights are drawn at first is a switch: see `initialise`.
+
+Numerics: weights are float32. Under bf16 autocast all activations are bfloat16, but for the logits of attention
 with a relative bias: it is added, and the softmax taken, in float32.
 """
 
@@ -91,7 +90,7 @@ class CoAtNet(nn.Module):
             self.stages.append(stage)
             width_in = widths[i]
         self.head = Head(width_in, classes, blocks.dense_head)
-        initialise(self)
+        initialise(self, blocks.initialisation)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.stem(x_BCHW)
@@ -123,7 +122,7 @@ class ViTRel(nn.Module):
         ]
         self.stages = nn.ModuleList([TransformerStage(layers, positions)])
         self.head = Head(width, classes, blocks.dense_head)
-        initialise(self)
+        initialise(self, blocks.initialisation)
 
     forward = CoAtNet.forward
 
@@ -141,27 +140,49 @@ def stage_sides(variant: CoAtNetVariant | ViTRelVariant, image_size: int) -> tup
     return tuple(image_size // math.prod(strides[: i + 1]) for i in range(len(strides)))
 
 
-def initialise(network: nn.Module) -> None:
-    """Draw all weights (see the module's docstring) from torch's default generator."""
+def initialise(network: nn.Module, form: str = "timm") -> None:
+    """Draw all weights from torch's default generator, in one of the field's usual forms (`Blocks.initialisation`).
+
+    | form | convolutions | dense layers | classifier, tables | ViT_REL's patches | biases |
+    | --- | --- | --- | --- | --- | --- |
+    | `timm` | normal, variance 2 / fan-out | Xavier-uniform | normal, 0.02 | 2 / fan-out | 0 |
+    | `xavier` | the same | the same | the same | normal, 1 / fan-in | 0 |
+    | `fan_in` | uniform, variance 1 / (3 fan-in) | the same | the same; tables 0 | the same | uniform, the same |
+    | `normal` | normal, 0.02 | normal, 0.02 | normal, 0.02 | normal, 1 / fan-in | 0 |
+
+    `timm` is timm's for its CoAtNets (`vit_eff`) and the default, that of the first records: it takes the patches for a
+    convolution like any other, although they do not overlap, and so leaves them little signal. `xavier` is the same but
+    for that. `fan_in` is torch's default for every layer (kaiming_uniform with a = sqrt(5); biases too). `normal` is
+    MaxViT's. Patches by 1 / fan-in are ViT's (flax's default, LeCun). Tables are relative biases and absolute
+    positions; norms begin as 1 and 0.
+    """
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        if form == "fan_in":
+            module.reset_parameters()
+            continue
+        is_patches = isinstance(network, ViTRel) and name == "stem"
+        if is_patches and form != "timm":
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        elif form == "normal" or name.endswith("classifier"):
+            nn.init.normal_(module.weight, std=0.02)
+        elif isinstance(module, nn.Conv2d):
             fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-        elif isinstance(module, nn.Linear) and name.endswith("classifier"):
-            nn.init.normal_(module.weight, std=0.02)
-        elif isinstance(module, nn.Linear):
+        else:
             nn.init.xavier_uniform_(module.weight)
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        if module.bias is not None:
             nn.init.zeros_(module.bias)
     for name, parameter in network.named_parameters():
-        if name.endswith(("bias_table", "table_HWC")):
+        if form != "fan_in" and name.endswith(("bias_table", "table_HWC")):
             nn.init.normal_(parameter, std=0.02)
 
 
 def _stem(depth: int, width: int, stride: int, blocks: Blocks) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(3, width, 3, stride=stride, padding=1)]
     for _ in range(depth - 1):
-        layers += [conv_norm(width, blocks.conv_norm), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)]
+        layers += [conv_norm(width, blocks), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)]
     return nn.Sequential(*layers)
 
 
