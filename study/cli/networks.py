@@ -34,6 +34,11 @@ from study.errors import StudyError
 if TYPE_CHECKING:
     from study.models.table import Column
 
+SIGNALS = (
+    "Signal: standard deviation of a stage's output at the start, from white noise of mean 0 and deviation 1, in "
+    "training mode. Gradient: norm of an image's loss's gradient with respect to it."
+)
+
 
 @app.command()
 def models(
@@ -55,6 +60,10 @@ def models(
     device: Device = "auto",
     precision: Precision = None,
     speed: Annotated[bool, typer.Option(help="Measure images per second of training.")] = True,
+    signals: Annotated[
+        bool | None,
+        typer.Option(help="Signal and gradient of each stage at the start; of NAME by default, if it is not large."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The variants, matched in size: depths, widths, resolutions, parameters, multiply-adds, memory, speed.
@@ -62,7 +71,20 @@ def models(
     Published networks that are named have their own 224 pixels and 1000 classes, where nothing else is said.
     """
     from study.models.catalog import is_published
-    from study.models.table import COLUMNS, PUBLISHED_COLUMNS, STAGE_COLUMNS, describe, published_rows, stage_rows
+    from study.models.table import (
+        COLUMNS,
+        OVERVIEW_OF_SIGNALS,
+        PUBLISHED_COLUMNS,
+        SIGNAL_COLUMNS,
+        STAGE_COLUMNS,
+        describe,
+        published_rows,
+        shared_depths_in_words,
+        signal_columns,
+        stage_rows,
+        stage_signals,
+        takes_little_to_run,
+    )
     from study.sweep.local import slots
     from study.sweep.measure import measure
     from study.sweep.plan import resolve_variants
@@ -88,23 +110,36 @@ def models(
             raise StudyError(f"{name} are several networks: study models shows one by NAME, several by --variants")
         ((label, network),) = networks.items()
         rows = stage_rows(network, classes, side)
+        columns: tuple[Column, ...] = STAGE_COLUMNS
+        if signals is None:
+            signals = takes_little_to_run(network, classes, side)
+        if signals:
+            columns += SIGNAL_COLUMNS
+            rows = [row | more for row, more in zip(rows, stage_signals(network, classes, side), strict=True)]
         if as_json:
             print_json({"variant": label, "image_size": side, "classes": classes, "stages": rows})
             return
-        print_rows(f"{label}, {side} pixels, {classes} classes", STAGE_COLUMNS, rows)
-        console.print(counted, soft_wrap=True)
+        print_rows(f"{label}, {side} pixels, {classes} classes", columns, rows)
+        console.print(counted + (f" {SIGNALS}" if signals else ""), soft_wrap=True)
         return
     speeds = measure(networks, training, classes, side, slots(device, 1)[:1]) if speed else {}
     rows = [
         describe(label, network, classes, side, training)
         | {"images_per_second": round(training.batch_size / speeds[label].step) if speed else None}
+        | (signal_columns(network, classes, side) if signals else {})
         for label, network in networks.items()
     ]
     if as_json:
         print_json(rows)
         return
     title = f"{side} pixels, {classes} classes, {experiment.match} matched to {experiment.budget:,} within 1 %"
-    print_rows(title, COLUMNS, rows)
+    shared = shared_depths_in_words(networks, rows, experiment.match)
+    print_rows(title, [column for column in COLUMNS if shared is None or column.key != "depths"], rows)
+    if shared:
+        console.print(shared, soft_wrap=True)
+    if signals:
+        print_rows("At the start", OVERVIEW_OF_SIGNALS, rows)
+        console.print(SIGNALS, soft_wrap=True)
     console.print(
         f"{counted} Memory: activations kept for the backward pass of {training.batch_size} images in "
         f"{training.precision}. Images/s: training steps measured on this machine, one process.",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from study.config import CoAtNetVariant, CoaTVariant, Training, Variant, ViTRelVariant
+from study.models import build
 from study.models.coatnet import stage_sides
 from study.models.cost import count_parameters, macs_by_module, network_cost, skeleton
 from study.models.published import PUBLISHED
+from study.models.signals import signals
 
 Row = dict[str, Any]
 
@@ -83,6 +85,19 @@ STAGE_COLUMNS = (
     Column("macs", "multiply-adds", _macs),
 )
 
+_signal = "{:.2g}".format
+
+SIGNAL_COLUMNS = (
+    Column("signal", "signal", _signal),
+    Column("gradient", "gradient", _signal),
+)
+
+OVERVIEW_OF_SIGNALS = (
+    Column("variant", "variant", left=True),
+    Column("signals", "signal by stage", left=True),
+    Column("gradients", "gradient by stage", left=True),
+)
+
 
 def describe(label: str, variant: Variant, classes: int, image_size: int, training: Training) -> Row:
     """A row: depths and widths by stage, sides of the stages' grids, and counts; memory is of a whole batch."""
@@ -97,6 +112,31 @@ def describe(label: str, variant: Variant, classes: int, image_size: int, traini
         "macs": cost.macs,
         "activation_bytes": cost.activation_bytes * training.batch_size,
     }
+
+
+def shared_depths_in_words(variants: Mapping[str, Variant], rows: Sequence[Row], match: str) -> str | None:
+    """What multi-stage variants of equal depths share, and how far they come apart in the cost that is not matched.
+
+    None if there are fewer than two, or if their depths differ.
+    """
+    stages = {label: variant for label, variant in variants.items() if isinstance(variant, CoAtNetVariant)}
+    if len(stages) < 2 or len({variant.depths for variant in stages.values()}) > 1:
+        return None
+    depths = next(iter(stages.values())).depths
+    other, word = ("macs", "multiply-adds") if match == "parameters" else ("parameters", "parameters")
+    costs = {row["variant"]: row[other] for row in rows}
+    among = sorted(stages, key=costs.__getitem__)
+    cheapest, dearest = costs[among[0]], costs[among[-1]]
+    said = [
+        f"Blocks of S0-S4: {_numbers(depths)} in all {len(stages)} multi-stage variants. Their {word} lie within "
+        f"{100 * (dearest / cheapest - 1):.1f} % ({among[-1]} has the most)."
+    ]
+    for label, variant in variants.items():
+        if isinstance(variant, ViTRelVariant):
+            middle = sum(costs[name] for name in among) / len(among)
+            blocks = f"{variant.depth} block{'s' * (variant.depth > 1)}"
+            said.append(f"{label} has {blocks} and {100 * (costs[label] / middle - 1):+.1f} % of {word} beside them.")
+    return " ".join(said)
 
 
 def shape(variant: Variant, image_size: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -164,6 +204,38 @@ def stage_rows(variant: Variant, classes: int, image_size: int) -> list[Row]:
     return rows
 
 
+def stage_signals(variant: Variant, classes: int, image_size: int) -> list[Row]:
+    """Signal and gradient at the start (study/models/signals.py), seed 0, a row for each of `stage_rows`.
+
+    They are those at the output of a stage's last module; None where that is no tensor, and for the total.
+    """
+    network = build(variant, classes, image_size)
+    stages = [(row["stage"], names[-1]) for row, names in _stages(variant, network, image_size)]
+    found = signals(network, [name for _, name in stages], image_size)
+    rows: list[Row] = [
+        {"stage": stage, "signal": at and at.deviation, "gradient": at and at.gradient}
+        for stage, at in ((stage, found.get(name)) for stage, name in stages)
+    ]
+    if any(True for _ in network.parameters(recurse=False)):
+        rows.append({"stage": "-", "signal": None, "gradient": None})
+    return [*rows, {"stage": "all", "signal": None, "gradient": None}]
+
+
+def takes_little_to_run(variant: Variant, classes: int, image_size: int) -> bool:
+    """Whether a step of 32 images needs less than about 2 GiB, so that signals can be measured in passing."""
+    cost = network_cost(variant, classes, image_size)
+    return 32 * cost.activation_bytes + 8 * cost.parameters < 2 * 2**30
+
+
+def signal_columns(variant: Variant, classes: int, image_size: int) -> Row:
+    """`stage_signals` in one row, a text of stages and numbers for each."""
+    rows = [row for row in stage_signals(variant, classes, image_size) if row["signal"] is not None]
+    return {
+        "signals": ", ".join(f"{row['stage']} {_signal(row['signal'])}" for row in rows),
+        "gradients": ", ".join(f"{row['stage']} {_signal(row['gradient'])}" for row in rows),
+    }
+
+
 def _stage(stage: str, kind: str, depth: int | None = None, width: int | None = None, side: int | None = None) -> Row:
     return {"stage": stage, "kind": kind, "depth": depth, "width": width, "side": side}
 
@@ -188,7 +260,7 @@ def _stages(variant: Variant, network: nn.Module, image_size: int) -> Iterator[t
             )
         case ViTRelVariant():
             yield _stage("stem", f"patches of {variant.patch}", 1, widths[0], sides[0]), ("stem",)
-            yield _stage("blocks", "Transformer", depths[0], widths[0], sides[0]), ("stages",)
+            yield _stage("blocks", "Transformer", depths[0], widths[0], sides[0]), ("stages.0",)
             yield _stage("head", "classifier", 1, widths[0]), ("head",)
         case CoaTVariant():
             for i in range(4):
