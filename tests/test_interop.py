@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from study.bench import bench_variant
+from study.bench.run import bench_variant
+from study.bench.timm_twins import timm_coatnet, timm_vit_rel
 from study.config import STUDY_VARIANTS, Blocks, CoAtNetVariant, CoaTVariant, TimmVariant, Variant, ViTRelVariant
 from study.errors import StudyError
 from study.models import build
 from study.models.coat import CoaT
 from study.models.interop import from_timm, load_weights, read_weights
 from study.models.published import COAT
-from study.models.timm_networks import import_timm, timm_coatnet, timm_vit_rel
+from study.models.timm_networks import import_timm
 from tests.oracles import randomise
 
 CLASSES = 7

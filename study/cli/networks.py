@@ -182,7 +182,7 @@ def bench(
 ) -> None:
     """Speed as ratios: our networks against timm's, the harness against a bare loop. Needs the extra timm."""
     from study import parsing
-    from study.bench import run_bench
+    from study.bench.run import run_bench
     from study.config import STUDY_VARIANTS, canonical_layout
 
     layouts = tuple(canonical_layout(name) for name in parsing.names(variants)) if variants else STUDY_VARIANTS

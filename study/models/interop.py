@@ -11,7 +11,7 @@ CoAtNet (timm's `MaxxVit`, configured as `coatnet_0_224` to `coatnet_5_224`):
 - the stride lies in the depthwise convolution by default; Eq. 5's, in the first 1x1, is `stride_mode="1x1"`;
 - BatchNorm's eps is 1e-5 and LayerNorm's 1e-6 by default, and the stem's convolutions have no bias;
 - a state dict shows neither pooling nor stride nor eps: weights of other options load, and compute something else;
-- strides are 2 at every stage (study/models/timm_networks.py sets those of S0 and S1 to 1 for small images), and S0 has
+- strides are 2 at every stage (study/bench/timm_twins.py sets those of S0 and S1 to 1 for small images), and S0 has
   two convolutions;
 - hidden widths of MBConv are rounded to multiples of 8; heads must divide the width, where ours are rounded to fit;
 - no blocks of two kinds and widths in one stage (CoAtNet-6 and -7), no post-softmax bias, no local or linear attention,

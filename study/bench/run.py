@@ -57,8 +57,8 @@ def networks(name: str, rounds: int) -> list[Ratio]:
     import torch
     from torch.nn import functional as F
 
+    from study.bench.timm_twins import timm_coatnet, timm_vit_rel
     from study.models import build, place
-    from study.models.timm_networks import timm_coatnet, timm_vit_rel
     from study.training.step import Stepper
 
     variant = bench_variant(name)
@@ -185,7 +185,7 @@ def run_bench(rounds: int, layouts: tuple[str, ...] = STUDY_VARIANTS) -> dict[st
     order = json.dumps({"rounds": rounds, "layouts": layouts})
     environment = {**os.environ, **ONE_THREAD, **ALLOCATOR}
     done = subprocess.run(
-        [sys.executable, "-m", "study.bench", order], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "study.bench.run", order], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"
