@@ -20,6 +20,7 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
     found: dict[str, str | int] = {
         "study": version("study"),
         "code": code_version(),
+        "host": platform.node(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),

@@ -6,3 +6,7 @@ class StudyError(Exception):
 
     The command line prints the sentence and leaves with exit code 2; a traceback means a bug of ours.
     """
+
+
+class Gone(StudyError):
+    """A folder or file of a run that vanished while the run was at work: nothing that the run itself did wrong."""

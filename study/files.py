@@ -1,7 +1,8 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Writing files so that a reader, or a crash, never meets half of one; reading them so that damage is one sentence."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from study.errors import StudyError
 
 
 @contextmanager
@@ -34,3 +37,31 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically. Numbers that are not finite are an error: JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises StudyError, naming the file, for whatever is wrong with it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(
+            f"{path} is missing: bring it back from a copy, or give the command that made it again"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyError(f"{path} cannot be read ({error}): bring back a copy, or delete it") from None
+
+
+def checksum(path: Path, size: int | None = None) -> str:
+    """SHA-256 of a file, or of its first `size` bytes, in hexadecimal digits."""
+    sha, left = hashlib.sha256(), size
+    with path.open("rb") as file:
+        while chunk := file.read(2**20 if left is None else min(left, 2**20)):
+            sha.update(chunk)
+            left = None if left is None else left - len(chunk)
+    return sha.hexdigest()
+
+
+def remove_temporaries(folder: Path) -> None:
+    """What writers left that were killed amid `atomic`. To be called by whoever alone may write there."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)

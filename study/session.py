@@ -19,10 +19,10 @@ from study.config import Experiment, Run
 from study.errors import StudyError
 from study.files import write_json
 from study.sweep.display import display, duration
-from study.sweep.local import Slot, slots
+from study.sweep.drive import Outcome, drive, pending
+from study.sweep.executors.local import Local, Slot, slots
 from study.sweep.measure import Speed, estimate, measure
 from study.sweep.plan import Plan, make_plan
-from study.sweep.run import Outcome, pending, sweep
 from study.sweep.store import Store
 from study.sweep.tuned import at_tuned_rates, read_tuned
 
@@ -112,7 +112,7 @@ class Session:
         experiment = at_tuned_rates(experiment, read_tuned(folder))
         plan = self.planner(experiment, options.data_dir)
         exists = (folder / "experiment.json").exists()
-        store = None if options.dry_run and not exists else Store.create(folder, plan.experiment)
+        store = (Store(folder) if exists else None) if options.dry_run else Store.create(folder, plan.experiment)
         missing = pending(store, plan.runs, options.retry_failed) if store else plan.runs
         ended = len(plan.runs) - len(missing)
         say.print(f"{experiment.name} on {experiment.data.name}: {len(plan.runs)} runs, {ended} ended, in {folder}")
@@ -125,15 +125,15 @@ class Session:
             return store, COMPLETE
         store.record_command(options.command)
         with display(say, len(missing), len(self.places)) as shown:
-            outcome = sweep(
-                store,
-                missing,
-                self.places,
+            outcome = drive(
+                [(store, missing)],
+                Local(self.places),
                 shown,
                 data_dir=options.data_dir,
                 wandb=options.wandb,
                 fail_fast=options.fail_fast,
                 deadline=options.deadline,
+                retry_failed=options.retry_failed,
             )
         self.stopped = outcome.stopped
         self._report(store, outcome)

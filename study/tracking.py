@@ -54,7 +54,7 @@ def check(mode: str) -> None:
         raise StudyError(f"W&B mode {mode} needs the package wandb: install it with `pip install 'study[wandb]'`")
     if mode == "online":
         login = f"import sys, wandb; sys.exit(0 if wandb.login(verify=False, prompt=False) else {FAILED})"
-        answer = subprocess.run([sys.executable, "-c", login], env=_environment(), capture_output=True)
+        answer = subprocess.run([sys.executable, "-P", "-c", login], env=_environment(), capture_output=True)
         if answer.returncode == FAILED:
             raise StudyError("W&B is not logged in on this machine: run `wandb login`, or choose the mode offline")
 
@@ -180,7 +180,7 @@ def push(folder: Path, project: str | None = None, mode: Literal["offline", "onl
 
 # ---------------------------------------------------------------- the mirror process
 
-_COMMAND = (sys.executable, "-c", "from study.tracking import mirror_process; mirror_process()")
+_COMMAND = (sys.executable, "-P", "-c", "from study.tracking import mirror_process; mirror_process()")
 
 
 def _environment() -> dict[str, str]:

@@ -13,12 +13,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from study.config import Claim, Data, Experiment, Fractals, Run, Training
+from study.config import Claim, Data, Experiment, Fractals, Run, Start, Training
 from study.errors import StudyError
-from study.sweep.local import slots
+from study.models.interop import read_weights
+from study.sweep import attempts
+from study.sweep.drive import drive
+from study.sweep.executors.local import Local, slots
 from study.sweep.plan import make_plan
-from study.sweep.run import pending, sweep
-from study.sweep.store import Store, can_lock, locked
+from study.sweep.store import Store, stop
+from study.training.loop import train
+from study.training.start import fingerprint
+from tests.test_training import rows
 
 TIMES = ["seconds", "images_per_second"]
 EXPERIMENT = Experiment(
@@ -28,6 +33,9 @@ EXPERIMENT = Experiment(
     variants=("C-C-T-T", "ViT_REL"),
     seeds=(0,),
     budget=60_000,
+)
+MEDIUM = EXPERIMENT.model_copy(
+    update={"training": EXPERIMENT.training.model_copy(update={"epochs": 80}), "variants": ("ViT_REL",)}
 )
 LONG = EXPERIMENT.model_copy(update={"training": EXPERIMENT.training.model_copy(update={"epochs": 2000})})
 
@@ -60,8 +68,7 @@ def run_all(folder: Path, experiment: Experiment = EXPERIMENT, display: Recorder
     plan = make_plan(experiment)
     store = Store.create(folder, plan.experiment)
     display = display or Recorder()
-    retry = options.pop("retry_failed", False)
-    outcome = sweep(store, pending(store, plan.runs, retry), slots("cpu", 2), display, **options)
+    outcome = drive([(store, plan.runs)], Local(slots("cpu", options.pop("jobs", 2))), display, **options)
     return store, plan.runs, outcome, display
 
 
@@ -107,36 +114,59 @@ def test_a_sweep_stopped_at_its_deadline_continues_to_the_same_numbers(tmp_path:
     pd.testing.assert_frame_equal(curves(store), curves(finished))
 
 
-def test_a_killed_worker_is_not_done_and_its_run_is_continued(tmp_path: Path, finished: Store) -> None:
-    victims: list[int] = []
-
-    def kill_one(display: Recorder) -> None:
-        if not victims:
-            pids = subprocess.run(["pgrep", "-f", f"study.sweep.worker.*{tmp_path}"], capture_output=True, text=True)
-            victims.extend(int(pid) for pid in pids.stdout.split()[:1])
-            os.kill(victims[0], signal.SIGKILL)
-
-    slow = EXPERIMENT.model_copy(update={"variants": ("C-C-T-T",), "training": LONG.training})
-    store, runs, outcome, _ = run_all(tmp_path / "results", slow, Recorder(kill_one))
-    assert outcome.killed == [runs[0].id]
-    assert not outcome.failed
-    assert store.state(runs[0].id) in ("interrupted", "missing")
-    assert not list(tmp_path.rglob("result.json"))
+def agents_of(folder: Path) -> list[int]:
+    """Process ids of the agents that hold a run in a results folder, as the folder tells."""
+    held = [attempts.last(path) for path in (folder / "runs").glob("*/")]
+    return [attempt.pid for attempt in held if attempt is not None and not attempt.gone]
 
 
-def test_a_killed_sweep_takes_its_workers_along_and_leaves_nothing_marked_done(tmp_path: Path) -> None:
+def kill_at_first(folder: Path, number: int, times: int = 1):
+    """A display's `on_progress` that sends a signal to an agent at work."""
+    sent: list[int] = []
+
+    def on_progress(display: Recorder) -> None:
+        for pid in agents_of(folder)[:1]:
+            if len(sent) < times and pid not in sent:
+                sent.append(pid)
+                os.kill(pid, number)
+
+    return Recorder(on_progress)
+
+
+def test_a_killed_agent_is_replaced_and_its_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
+    store, runs, outcome, display = run_all(tmp_path / "killed", MEDIUM, kill_at_first(tmp_path / "killed", 9), jobs=1)
+    assert display.count("killed") == 1
+    assert outcome.done == [runs[0].id]
+    assert (outcome.killed, outcome.stopped) == ([], "")
+    assert len(attempts.numbers(store.path(runs[0].id))) == 2
+    train(runs[0], tmp_path / "whole" / runs[0].id)
+    assert rows(store.path(runs[0].id)) == rows(tmp_path / "whole" / runs[0].id)
+
+
+def test_an_agent_that_others_ask_to_leave_is_not_replaced_and_the_sweep_not_complete(
+    tmp_path: Path,
+) -> None:
+    display = kill_at_first(tmp_path / "results", signal.SIGTERM)
+    store, runs, outcome, _ = run_all(tmp_path / "results", MEDIUM, display, jobs=1)
+    assert outcome.stopped == "a signal to its agents"
+    assert not outcome.done
+    assert store.state(runs[0].id) == "interrupted"
+
+
+def test_a_killed_sweep_takes_its_agents_along_and_leaves_nothing_marked_done(tmp_path: Path) -> None:
     script = "import sys; from tests.test_sweep import *; run_all(Path(sys.argv[1]), LONG)"
     command = [sys.executable, "-c", script, str(tmp_path / "results")]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     try:
-        wait_for(lambda: len(list(tmp_path.rglob("checkpoint.pt"))) == 2)
+        wait_for(lambda: len(agents_of(tmp_path / "results")) == 2)
+        wait_for(lambda: len(list(tmp_path.rglob("metrics.jsonl"))) == 2)
     finally:
         process.kill()
         process.wait()
-    folders = [path.parent for path in tmp_path.rglob("run.json")]
-    wait_for(lambda: all(can_lock(folder) for folder in folders))  # the orphans notice, checkpoint and leave
+    wait_for(lambda: not agents_of(tmp_path / "results"))  # the orphans notice, checkpoint and leave
     assert not list(tmp_path.rglob("result.json"))
-    assert {Store(tmp_path / "results").state(folder.name) for folder in folders} == {"interrupted"}
+    store = Store(tmp_path / "results")
+    assert {store.state(run.id) for run in store.runs()} == {"interrupted"}
 
 
 def test_ctrl_c_checkpoints_and_says_so(tmp_path: Path) -> None:
@@ -150,51 +180,69 @@ def test_ctrl_c_checkpoints_and_says_so(tmp_path: Path) -> None:
     assert [store.state(run.id) for run in runs] == ["interrupted"] * 2
 
 
-def test_two_sweeps_on_one_folder_do_not_run_a_run_twice(tmp_path: Path, finished: Store) -> None:
-    plan = make_plan(EXPERIMENT)
-    store = Store.create(tmp_path / "results", plan.experiment)
-    with locked(store.add(plan.runs[0])) as held:  # as another sweep's worker holds it
-        assert held
-        assert store.state(plan.runs[0].id) == "running"
-        _, _, outcome, _ = run_all(tmp_path / "results")
-    assert outcome.elsewhere == [plan.runs[0].id]
-    assert outcome.done == [plan.runs[1].id]
-    assert store.state(plan.runs[0].id) == "missing"
+def test_stop_reaches_a_sweep_from_outside_and_not_the_next_one(tmp_path: Path, finished: Store) -> None:
+    def ask(display: Recorder) -> None:
+        if not display.count("stopping"):
+            stop(tmp_path / "results")
 
-    command = [sys.executable, "-c", "import sys; from tests.test_sweep import *; run_all(Path(sys.argv[1]))"]
+    store, runs, outcome, _ = run_all(tmp_path / "results", MEDIUM, Recorder(ask), jobs=1)
+    assert outcome.stopped == "study stop"
+    assert store.state(runs[0].id) == "interrupted"
+    _, _, outcome, _ = run_all(tmp_path / "results", MEDIUM, jobs=1)
+    assert outcome.done == [runs[0].id]
+
+
+def test_two_sweeps_on_one_folder_share_the_runs_and_run_none_twice(tmp_path: Path, finished: Store) -> None:
+    command = [sys.executable, "-c", "import sys; from tests.test_sweep import *; run_all(Path(sys.argv[1]), jobs=1)"]
     both = [subprocess.Popen([*command, str(tmp_path / "both")], cwd=Path(__file__).parents[1]) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
-    assert all(store.state(run.id) == "done" for store in [Store(tmp_path / "both")] for run in plan.runs)
-    pd.testing.assert_frame_equal(curves(Store(tmp_path / "both")), curves(finished))
-
-
-def test_a_failed_run_is_recorded_with_its_log_and_does_not_stop_the_others(tmp_path: Path, finished: Store) -> None:
-    plan = make_plan(EXPERIMENT)
-    store = Store.create(tmp_path / "results", plan.experiment)
-    broken = store.add(plan.runs[0]) / "checkpoint.pt"
-    broken.write_bytes(b"not a checkpoint")
-    _, _, outcome, _ = run_all(tmp_path / "results")
-    assert (outcome.failed, outcome.done) == ([plan.runs[0].id], [plan.runs[1].id])
-    assert store.state(plan.runs[0].id) == "failed"
-    assert "checkpoint.pt cannot be read" in store.failure(plan.runs[0].id)["log"]
-
-    _, _, outcome, _ = run_all(tmp_path / "results")  # failed runs are left alone ...
-    assert not outcome.failed
-    assert not outcome.done
-    broken.unlink()
-    store, _, outcome, _ = run_all(tmp_path / "results", retry_failed=True)  # ... until asked for
-    assert outcome.done == [plan.runs[0].id]
+    store = Store(tmp_path / "both")
+    assert [store.state(run.id) for run in store.runs()] == ["done", "done"]
+    assert [attempts.numbers(store.path(run.id)) for run in store.runs()] == [[1], [1]]
     pd.testing.assert_frame_equal(curves(store), curves(finished))
 
 
-def test_fail_fast_stops_the_others_at_a_checkpoint(tmp_path: Path) -> None:
-    plan = make_plan(LONG)
-    store = Store.create(tmp_path / "results", plan.experiment)
-    (store.add(plan.runs[0]) / "checkpoint.pt").write_bytes(b"not a checkpoint")
-    _, _, outcome, _ = run_all(tmp_path / "results", LONG, fail_fast=True)
-    assert outcome.failed == [plan.runs[0].id]
+def broken_plan(folder: Path, experiment: Experiment, store: Store) -> tuple[Store, list[Run], Path]:
+    """A planned sweep whose first run starts from weights that are not there; the third value is where they belong."""
+    weights = store.path(store.runs()[0].id) / "weights.pt"
+    plan = make_plan(experiment)
+    start = Start(weights=fingerprint(read_weights(weights)), image_size=16, path=str(folder / "weights.pt"))
+    first = plan.runs[0].model_copy(update={"start": start, "variant": store.runs()[0].variant})
+    return Store.create(folder / "results", plan.experiment), [first, *plan.runs[1:]], weights
+
+
+def test_a_failed_run_is_recorded_with_its_log_and_does_not_stop_the_others(tmp_path: Path, finished: Store) -> None:
+    store, runs, weights = broken_plan(tmp_path, EXPERIMENT, finished)
+    local = Local(slots("cpu", 1))
+    outcome = drive([(store, runs)], local, Recorder())
+    assert (outcome.failed, outcome.done) == ([runs[0].id], [runs[1].id])
+    assert store.state(runs[0].id) == "failed"
+    assert "the weights that this run starts from are not at" in store.failure(runs[0].id)["log"]
+
+    outcome = drive([(store, runs)], local, Recorder())  # failed runs are left alone ...
+    assert (outcome.failed, outcome.done) == ([], [])
+    (tmp_path / "weights.pt").write_bytes(weights.read_bytes())
+    outcome = drive([(store, runs)], local, Recorder(), retry_failed=True)  # ... until asked for
+    assert outcome.done == [runs[0].id]
+    assert store.state(runs[0].id) == "done"
+
+
+def test_fail_fast_stops_the_others_at_a_checkpoint(tmp_path: Path, finished: Store) -> None:
+    store, runs, _ = broken_plan(tmp_path, LONG, finished)
+    outcome = drive([(store, runs)], Local(slots("cpu", 2)), Recorder(), fail_fast=True)
+    assert outcome.failed == [runs[0].id]
     assert "--fail-fast" in outcome.stopped
-    assert store.state(plan.runs[1].id) in ("interrupted", "missing")
+    assert store.state(runs[1].id) in ("interrupted", "missing")
+
+
+def test_numbers_do_not_depend_on_what_ran_before_in_the_process(tmp_path: Path) -> None:
+    three = EXPERIMENT.model_copy(update={"variants": ("ViT_REL", "C-C-C-C", "C-C-T-T")})
+    store, runs, _, _ = run_all(tmp_path / "three", three, jobs=1)
+    assert len({attempts.last(store.path(run.id)).pid for run in runs}) == 1  # one process, one after another
+    alone, (run, *_), _, _ = run_all(tmp_path / "alone", jobs=1)
+    assert run.id == runs[2].id
+    assert rows(alone.path(run.id)) == rows(store.path(run.id))
+    assert (alone.path(run.id) / "weights.pt").read_bytes() == (store.path(run.id) / "weights.pt").read_bytes()
 
 
 def wait_for(condition, seconds: float = 90) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 from study.config import STUDY_VARIANTS, CoAtNetVariant, Data, Fractals, Run, Training, Variant, ViTRelVariant
 from study.errors import StudyError
-from study.sweep.local import ALLOCATOR, ONE_THREAD
+from study.sweep.executors.local import ALLOCATOR, ONE_THREAD
 
 BATCH, SIDE, CLASSES = 128, 32, 100
 DEPTHS, WIDTHS, STRIDES = (2, 2, 2, 2, 2), (32, 48, 96, 192, 256), (2, 1, 2, 2, 2)  # timm needs heads that fit

@@ -85,7 +85,7 @@ def models(
         stage_signals,
         takes_little_to_run,
     )
-    from study.sweep.local import slots
+    from study.sweep.executors.local import slots
     from study.sweep.measure import measure
     from study.sweep.plan import resolve_variants
 

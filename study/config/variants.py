@@ -21,7 +21,7 @@ class Blocks(Frozen):
     """
 
     in_every_id: ClassVar = frozenset({
-        "Sources", "head_dim", "expansion", "se_ratio", "relative_bias", "absolute_positions", "attention",
+        "head_dim", "expansion", "se_ratio", "relative_bias", "absolute_positions", "attention",
         "window", "conv_norm", "stride_in", "dense_head", "stochastic_depth", "attention_first",
     })  # fmt: skip
 

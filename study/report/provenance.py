@@ -110,7 +110,7 @@ def _list(settings: Mapping[str, Any]) -> str:
 
 def _recorded(store: Store) -> list[dict[str, Any]]:
     """What the finished runs recorded of their environments; where only the tables are here, `environments.json`."""
-    ids = [run.id for run in store.runs()]
+    ids = [run.id for run in store.runs_at()]
     found = [store.result(run)["environment"] for run in ids if store.state(run) in ("done", "diverged")]
     path = store.folder / "environments.json"
     if not found and path.exists():

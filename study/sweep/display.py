@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.config import Run
-from study.sweep.run import Display
+from study.sweep.drive import Display
 
 PLAIN_SECONDS = 30  # between two lines about one run
 

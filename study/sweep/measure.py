@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from study.config import Data, Run, Training, Variant
 from study.errors import StudyError
-from study.sweep.local import Slot
+from study.sweep.executors.local import Slot
 from study.sweep.plan import Plan
 
 STEPS = 3
@@ -46,7 +46,7 @@ def measure(
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "study.sweep.measure", json.dumps({**order, "device": slot.device})],
+            [sys.executable, "-P", "-m", "study.sweep.measure", json.dumps({**order, "device": slot.device})],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

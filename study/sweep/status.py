@@ -23,7 +23,7 @@ def status_of(folder: Path) -> list[Status]:
 
 
 def _status(store: Store, rates: str) -> Status:
-    started = {(run.label, run.seed): run.id for run in store.runs(shared_rate=rates == "shared")}
+    started = {(run.label, run.seed): run.id for run in store.runs_at(shared_rate=rates == "shared")}
     rows = []
     for label in store.experiment.variants:
         for seed in store.experiment.seeds:

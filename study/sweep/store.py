@@ -1,18 +1,24 @@
 """The results folder: what is done, running, failed or missing, and the tidy tables read from it.
 
     results/<experiment>-<dataset>/
-        experiment.json  claims.json  commands.txt  environments.json  runs.csv  curves.csv  figures/
-        runs/<run id>/   run.json  metrics.jsonl  result.json  weights.pt  checkpoint.pt  failed.json  log.txt  lock
+        experiment.json  claims.json  commands.txt  environments.json  runs.csv  curves.csv  figures/  stop.json
+        agents/          logs of the processes that train
+        runs/<run id>/   run.json  metrics.jsonl  result.json      the record: study/sweep/records.py
+                         weights.pt  checkpoint.pt  checkpoint.previous.pt  failed.json  log.txt
+                         attempts/                                 who holds it: study/sweep/attempts.py
 
-A run is done if and only if its `result.json` exists. It is running if and only if somebody holds its `lock`, which the
-system frees when the holder dies, however it dies.
+The folder is the queue: a run is planned if its `run.json` exists, done if and only if its `result.json` does too, with
+the curve that it knows. It is running if its last attempt lives.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,12 +28,14 @@ from filelock import FileLock, Timeout
 
 from study.config import Experiment, Run, parse_model
 from study.errors import StudyError
-from study.files import atomic, write_json, write_text
+from study.files import atomic, read_json, write_json, write_text
+from study.sweep import attempts
+from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
 FAMILY = "family.json"  # marks the folder of a family of results folders: study/sweep/family.py
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/tuning.py
 SHARED = "-shared-rate"  # in the names of tables at the shared rate, where there are tuned ones
-STATES = ("done", "diverged", "running", "failed", "interrupted", "missing")
+STATES = ("done", "diverged", "running", "failed", "damaged", "interrupted", "missing")
 
 RUN_COLUMNS = [
     "run",
@@ -74,33 +82,54 @@ class Store:
             raise StudyError(_not_results(folder, "it has no experiment.json"))
         text = (folder / "experiment.json").read_text(encoding="utf-8")
         self.experiment = parse_model(Experiment, text, f"{folder / 'experiment.json'}: ")
+        self._parsed: dict[str, tuple[Any, Run]] = {}
+        self._records: dict[str, tuple[Any, Record]] = {}
 
     @classmethod
     def create(cls, folder: Path, experiment: Experiment) -> Store:
-        """Start a folder for `experiment`, or join one that holds the same experiment.
+        """Start a folder for `experiment`, or join one that holds the same experiment: one step, under a lock.
 
         Joining may add variants and seeds, and tuned rates where there were none. Anything else that differs would put
-        runs side by side that cannot be compared: StudyError, naming what differs. So does a folder that holds
-        something else.
+        runs side by side that cannot be compared: StudyError, naming what differs, unless no run has started
+        yet: then it is replaced. A folder that holds something else is refused.
         """
+        if not is_free(folder) and not (folder / "experiment.json").exists():
+            raise StudyError(f"{folder} exists and holds no results of a study: choose another folder with --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(folder):
+            return cls._create(folder, experiment)
+
+    @classmethod
+    def _create(cls, folder: Path, experiment: Experiment) -> Store:
         path = folder / "experiment.json"
         if path.exists():
-            old = cls(folder).experiment
-            rates = {**old.rates, **experiment.rates}
-            fixed, asked = (each.model_dump(exclude={"variants", "seeds", "claims"}) for each in (old, experiment))
-            fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
+            old = cls(folder)
+            rates = {**old.experiment.rates, **experiment.rates}
+            fixed, asked = (
+                each.model_dump(exclude={"variants", "seeds", "claims"}) for each in (old.experiment, experiment)
+            )
+            fixed["rates"], asked["rates"] = {**rates, **old.experiment.rates}, rates
             if differs := differences(fixed, asked):
-                raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
-            variants = dict.fromkeys([*old.variants, *experiment.variants])
-            seeds = dict.fromkeys([*old.seeds, *experiment.seeds])
-            joined = {"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates}
-            experiment = experiment.model_copy(update=joined)
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StudyError(f"{folder} exists and holds no results of a study: choose another folder with --out")
+                if old.has_started():
+                    raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
+                shutil.rmtree(folder / "runs", ignore_errors=True)
+                (folder / "claims.json").unlink(missing_ok=True)
+            else:
+                variants = dict.fromkeys([*old.experiment.variants, *experiment.variants])
+                seeds = dict.fromkeys([*old.experiment.seeds, *experiment.seeds])
+                joined = {"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates}
+                experiment = experiment.model_copy(update=joined)
         write_json(path, experiment.model_dump(mode="json"))
         store = cls(folder)
         store._record_claims()
         return store
+
+    def has_started(self) -> bool:
+        """Whether a run of this folder, or of its tuning, was ever begun: nothing of it may be replaced then."""
+        return any(
+            next(self.folder.glob(pattern), None) is not None
+            for pattern in ("runs/*/attempts/*", "runs/*/result.json", "runs/*/metrics.jsonl", "runs.csv", "tun*")
+        )
 
     # ------------------------------------------------------------ runs
 
@@ -113,49 +142,124 @@ class Store:
         So a run finds the weights that it starts from after they have moved.
         """
         folder = self.path(run.id)
-        if not (folder / "result.json").exists():
-            write_json(folder / "run.json", run.model_dump(mode="json"))
+        text = json.dumps(run.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+        try:
+            same = (folder / "run.json").read_text(encoding="utf-8") == text
+        except (OSError, ValueError):
+            same = False
+        if not same and self.state(run.id) not in ("done", "diverged"):
+            write_text(folder / "run.json", text)
         return folder
 
-    def runs(self, shared_rate: bool = False) -> list[Run]:
-        """Every run that was ever started here, by label and seed.
+    def plan(self, runs: Iterable[Run]) -> None:
+        """Put runs into the queue."""
+        for run in runs:
+            self.add(run)
 
-        Where learning rates are tuned, those at each variant's own rate, or those at the recipe's, which all share.
+    def runs(self) -> list[Run]:
+        """Every run that was ever planned here: seeds in the experiment's order, then its variants in theirs.
+
+        Where learning rates are tuned, first all at these, then those at the recipe's rate. A folder whose `run.json`
+        is damaged is left out: see `damaged`.
         """
-        paths = sorted((self.folder / "runs").glob("*/run.json"))
-        runs = [parse_model(Run, path.read_text(encoding="utf-8"), f"{path}: ") for path in paths]
-        if rates := self.experiment.rates:
-            shared = self.experiment.training.lr
+        experiment = self.experiment
+        shared, rates = experiment.training.lr, experiment.rates
+        variants = {label: i for i, label in enumerate(experiment.variants)}
+        seeds = {seed: i for i, seed in enumerate(experiment.seeds)}
+
+        def place(run: Run) -> tuple[object, ...]:
+            tuned = run.training.lr == rates.get(run.label, shared)
+            last = len(variants) + len(seeds)
+            return not tuned, seeds.get(run.seed, last), run.seed, variants.get(run.label, last), run.label, run.id
+
+        return sorted(self._planned(), key=place)
+
+    def runs_at(self, shared_rate: bool = False) -> list[Run]:
+        """The runs at each variant's own rate where learning rates are tuned, or those at the recipe's; by label."""
+        shared, rates = self.experiment.training.lr, self.experiment.rates
+        runs = self._planned()
+        if rates:
             at = {run.label: shared if shared_rate else rates.get(run.label, shared) for run in runs}
             runs = [run for run in runs if run.training.lr == at[run.label]]
         order = {label: i for i, label in enumerate(self.experiment.variants)}
         return sorted(runs, key=lambda run: (order.get(run.label, len(order)), run.label, run.seed))
 
+    def _planned(self) -> list[Run]:
+        """The runs with a sound `run.json`; each file is parsed once, as long as it stays the same."""
+        found = []
+        for path in sorted((self.folder / "runs").glob("*/run.json")):
+            try:
+                stat = path.stat()
+                sign = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if self._parsed.get(path.parent.name, (None,))[0] != sign:
+                    self._parsed[path.parent.name] = sign, read_run(path.parent)
+                found.append(self._parsed[path.parent.name][1])
+            except (Damaged, FileNotFoundError):
+                continue
+        return found
+
+    def damaged(self) -> dict[str, str]:
+        """The runs, by id, whose record does not fit together, each with a sentence that says what is wrong."""
+        found = {}
+        for folder in sorted((self.folder / "runs").glob("*/")):
+            try:
+                if (folder / "result.json").exists():
+                    self._record(folder)
+                elif (folder / "run.json").exists():
+                    read_run(folder)
+            except Damaged as why:
+                found[folder.name] = str(why)
+        return found
+
     def state(self, run_id: str) -> str:
-        """One of STATES."""
+        """One of STATES, by looking alone: nothing is locked or written."""
         folder = self.path(run_id)
         if (folder / "result.json").exists():
-            return "diverged" if self.result(run_id)["status"] == "diverged" else "done"
-        if (folder / "lock").exists() and not can_lock(folder):
+            try:
+                return "diverged" if self._record(folder).result["status"] == "diverged" else "done"
+            except Damaged:
+                return "running" if attempts.at_work(folder) else "damaged"
+        if attempts.at_work(folder):
             return "running"
         if (folder / "failed.json").exists():
             return "failed"
-        return "interrupted" if (folder / "checkpoint.pt").exists() else "missing"
+        return "interrupted" if next(folder.glob("checkpoint*.pt"), None) else "missing"
+
+    def clear(self, run_id: str) -> None:
+        """Before an attempt, by its holder: forget an earlier failure, and a result that is damaged."""
+        folder = self.path(run_id)
+        (folder / "failed.json").unlink(missing_ok=True)
+        if (folder / "result.json").exists():
+            for name in ("result.json", "metrics.jsonl", "weights.pt"):
+                (folder / name).unlink(missing_ok=True)
+
+    def _record(self, folder: Path) -> Record:
+        """The record of a finished run, checked once as long as its files stay the same."""
+        sign = []
+        for name in FILES:
+            with suppress(OSError):
+                stat = (folder / name).stat()
+                sign.append((name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        if folder.name not in self._records or self._records[folder.name][0] != sign:
+            self._records[folder.name] = sign, read_record(folder)
+        return self._records[folder.name][1]
 
     def result(self, run_id: str) -> dict[str, Any]:
         """What `result.json` holds. Raises StudyError if it cannot be read."""
-        return _read_json(self.path(run_id) / "result.json")
+        value: dict[str, Any] = read_json(self.path(run_id) / "result.json")
+        return value
 
     def failure(self, run_id: str) -> dict[str, Any]:
         """The last failed attempt: when, exit code, end of its log."""
-        return _read_json(self.path(run_id) / "failed.json")
+        value: dict[str, Any] = read_json(self.path(run_id) / "failed.json")
+        return value
 
     # ------------------------------------------------------------ tables
 
     def results(self, shared_rate: bool = False) -> pd.DataFrame:
         """`runs`: one row a finished run (columns RUN_COLUMNS), as `runs` chooses them."""
         rows = []
-        for run in self.runs(shared_rate):
+        for run in self.runs_at(shared_rate):
             if not (self.path(run.id) / "result.json").exists():
                 continue
             result = self.result(run.id)
@@ -171,7 +275,7 @@ class Store:
     def curves(self, shared_rate: bool = False) -> pd.DataFrame:
         """`curves`: one row an evaluation of a finished run (columns CURVE_COLUMNS), as `runs` chooses them."""
         rows = []
-        for run in self.runs(shared_rate):
+        for run in self.runs_at(shared_rate):
             folder = self.path(run.id)
             if (folder / "result.json").exists():
                 for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
@@ -184,7 +288,7 @@ class Store:
         Where learning rates are tuned, those of the shared rate are `runs-shared-rate.csv`, `curves-shared-rate.csv`.
         """
         environments: list[Any] = []
-        for run in self.runs():
+        for run in self.runs_at():
             if (self.path(run.id) / "result.json").exists():
                 made = self.result(run.id)["environment"]
                 environments += [made] if made not in environments else []
@@ -223,25 +327,51 @@ class Store:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[bool]:
-    """Hold a run's lock for the block; the value says whether it could be had. Freed by the system if we die."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock", blocking=False)
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """A file lock for the block, where the file system has any: a help for sweeps that start at the same moment."""
+    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire()
+        lock.acquire(timeout=60)
     except Timeout:
-        yield False
-        return
+        raise StudyError(f"another program holds {folder / '.lock'}: end it, or delete that file") from None
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
     try:
-        yield True
+        yield
     finally:
         lock.release()
 
 
-def can_lock(folder: Path) -> bool:
-    """Whether nobody holds the run's lock right now."""
-    with locked(folder) as held:
-        return held
+def is_free(folder: Path) -> bool:
+    """Whether a results folder can be made here: nothing is there but what a sweep that just starts has made."""
+    try:
+        return all(path.name == ".lock" or path.suffix == ".tmp" for path in folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
+
+
+def stop(folder: Path) -> None:
+    """Ask every agent that is at work on a results folder, wherever it is, to checkpoint and leave.
+
+    An agent knows the stop that was asked for last when it was ordered, and leaves when it sees another one. So a stop
+    also reaches agents that still wait in a queue, and no sweep that is started afterwards. Raises StudyError if it is
+    not a results folder.
+    """
+    Store(folder)
+    write_json(
+        folder / "stop.json", {"token": uuid.uuid4().hex, "when": datetime.now(UTC).isoformat(timespec="seconds")}
+    )
+
+
+def stop_token(folder: Path) -> str:
+    """The last stop that was asked for; empty if none was."""
+    try:
+        return str(json.loads((folder / "stop.json").read_text(encoding="utf-8"))["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def read_tables(folder: Path, shared_rate: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -262,14 +392,6 @@ def _not_results(folder: Path, why: str) -> str:
     if (folder / FAMILY).exists():
         return f"{folder} holds a results folder for each size of the training set: name one of them, or study scale it"
     return f"{folder} is not a results folder: {why}"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read ({error})") from None
-    return value
 
 
 def differences(old: Any, new: Any, where: str = "") -> str:

@@ -1,7 +1,12 @@
-"""Everything that continuing a run needs, written atomically."""
+"""Everything that continuing a run needs, written atomically, with a checksum; the last two are kept.
+
+A checkpoint ends with the SHA-256 of all before it, and holds that of the curve so far. One that is damaged, or whose
+curve is, is passed over: the previous one continues the run, to the same numbers.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from study.errors import StudyError
-from study.files import atomic
+from study.files import atomic, checksum
 
 NAME = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"
+MARK = b"sha256:"
+SEAL = len(MARK) + 64  # bytes at the end of the file; archives of zip's kind may be followed by others
 
 
 @dataclass
@@ -23,12 +30,13 @@ class Progress:
     seconds: float = 0.0  # of training, evaluation excluded
     metrics_bytes: int = 0  # length of metrics.jsonl: rows written after the checkpoint are cut off on resuming
     evaluated_at: float = 0.0  # seconds at the last evaluation
+    metrics_sha256: str = ""  # of these bytes
 
 
 def save(
     folder: Path, run_id: str, progress: Progress, losses: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write `checkpoint.pt`. `losses` are those of the steps since the last evaluation."""
+    """Write `checkpoint.pt`; the one before it stays. `losses` are those of the steps since the last evaluation."""
     state = {
         "run": run_id,
         "progress": asdict(progress),
@@ -40,27 +48,65 @@ def save(
     }
     with atomic(folder / NAME) as temporary:
         torch.save(state, temporary)
+        seal = MARK + checksum(temporary).encode()
+        with temporary.open("ab") as file:
+            file.write(seal)
+        if (folder / NAME).exists():
+            (folder / NAME).replace(folder / PREVIOUS)
 
 
 def load(
     folder: Path, run_id: str, network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, Tensor] | None:
-    """Put network, optimizer and generators back where `save` found them; None if there is no checkpoint.
+    """Put network, optimizer and generators back where the last sound `save` found them; None if there is none.
 
-    Raises StudyError if the checkpoint is of another run or cannot be read.
+    What is not sound is said in a sentence on the standard error, the run's log.
     """
-    path = folder / NAME
-    if not path.exists():
-        return None
+    found = [name for name in (NAME, PREVIOUS) if (folder / name).exists()]
+    for name in found:
+        try:
+            state = _read(folder / name, run_id, folder / "metrics.jsonl")
+        except _Unsound as why:
+            print(f"{folder / name} is damaged ({why}) and is passed over", file=sys.stderr, flush=True)
+            continue
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        return Progress(**state["progress"]), state["losses"]
+    if found:
+        print("no checkpoint of this run is sound: it starts again", file=sys.stderr, flush=True)
+    return None
+
+
+def remove(folder: Path) -> None:
+    """Drop the checkpoints of a run that is done."""
+    for name in (NAME, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+class _Unsound(Exception):
+    pass
+
+
+def _read(path: Path, run_id: str, curve: Path) -> dict[str, Any]:
+    size = path.stat().st_size - SEAL
+    with path.open("rb") as file:
+        file.seek(max(size, 0))
+        seal = file.read()
+    if size <= 0 or seal != MARK + checksum(path, size).encode():
+        raise _Unsound("its checksum is not that of its content")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise StudyError(f"{path} cannot be read ({error}): delete it to start this run again") from None
+    except Exception as error:  # of another version of torch, say
+        raise _Unsound(" ".join(str(error).split())[:200]) from None
     if state["run"] != run_id:
-        raise StudyError(f"{path} belongs to run {state['run']}, not {run_id}")
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return Progress(**state["progress"]), state["losses"]
+        raise _Unsound(f"it belongs to run {state['run']}, not {run_id}")
+    progress = Progress(**state["progress"])
+    known = progress.metrics_bytes
+    if known and not (
+        curve.exists() and curve.stat().st_size >= known and checksum(curve, known) == progress.metrics_sha256
+    ):
+        raise _Unsound(f"{curve.name} is not the curve that it continues")
+    return state

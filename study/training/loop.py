@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 import math
 import os
@@ -19,11 +20,12 @@ import torch
 from torch import nn
 
 from study.config import Run, digest
-from study.data import load
+from study.data import Dataset, load
 from study.data.batches import Batches
 from study.data.stream import Stream
 from study.environment import environment
-from study.files import atomic, write_json
+from study.errors import Gone
+from study.files import atomic, checksum, write_json, write_text
 from study.models import build, place
 from study.models.cost import NetworkCost, network_cost
 from study.training import checkpoint
@@ -43,25 +45,29 @@ def train(
     *,
     device: str = "cpu",
     data_dir: Path | None = None,
+    data: Dataset | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_step: Callable[[int], None] = lambda step: None,
     on_progress: Callable[[Row], None] = lambda live: None,
     on_row: Callable[[Row], None] = lambda row: None,
+    before_write: Callable[[], None] = lambda: None,
     checkpoint_seconds: float = 60,
 ) -> Row | None:
     """Train `run` to its end in `folder` and return its result, or None if `should_stop` said so on the way.
 
-    Continues from the folder's checkpoint if there is one; on CPU, interrupted or not, the numbers are the same bit for
-    bit. Each evaluation appends a row to `metrics.jsonl`; `result.json` is written last, and only it means done. A loss
-    that is not finite ends the run as "diverged", which is a result too.
+    Continues from the folder's checkpoint if there is a sound one; on CPU, interrupted or not, the numbers are the same
+    bit for bit. Each evaluation adds a row to `metrics.jsonl`; `result.json` is written last, and only it means done. A
+    loss that is not finite ends the run as "diverged", which is a result too.
 
-    `on_row` is called after each new row of metrics is written, `on_progress` with a small dict about once a second.
-    Raises StudyError for data, or weights to start from, that cannot be had or have changed, and for a checkpoint that
-    cannot be read.
+    `data` are those of the run, if they are loaded already. `on_step` is called with the number of each step before it
+    is made, `on_row` with each new row of metrics once it is written, `on_progress` with a small dict about once a
+    second. `before_write` is called before anything is written, and what it raises leaves the run as it is. Raises
+    StudyError for data, or weights to start from, that cannot be had or have changed, Gone if `metrics.jsonl` vanishes.
     """
     recipe, where = run.training, torch.device(device)
 
     # Data: whole arrays, nothing random in the input. The order of epoch e depends on the run's seed and on e alone.
-    data = load(run.data, data_dir)
+    data = data or load(run.data, data_dir)
     train_images, train_labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
     test_images, test_labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
     normalise = Normalisation.of(train_images, where)
@@ -95,11 +101,13 @@ def train(
     if (resumed := checkpoint.load(folder, run.id, network, stepper.optimizer)) is not None:
         progress, earlier = resumed
         losses[: len(earlier)] = earlier.to(where)
-    metrics = Metrics(folder / "metrics.jsonl", progress.metrics_bytes, on_row)
+    before_write()
+    metrics = Metrics(folder / "metrics.jsonl", progress.metrics_bytes)
     clock = Clock(progress.seconds, where)
     saved = reported = time.monotonic()
 
     while progress.step < steps:
+        on_step(progress.step)
         images_BCHW, labels_B = batches.at(progress.step)
         lr = learning_rate(recipe, progress.step, steps)
         loss = stepper.step(normalise(images_BCHW), labels_B, lr)
@@ -114,7 +122,7 @@ def train(
             progress.seconds = clock.seconds()
             if not finite.all():
                 diverged_at = progress.step - since + int((~finite).nonzero()[0]) + 1
-                return finish(run, folder, network, cost, progress, metrics, diverged_at)
+                return finish(run, folder, network, cost, progress, metrics, before_write, diverged_at)
             on_progress(live(run, progress, steps, float(losses[since - 1]), since, metrics))
             reported = time.monotonic()
         if evaluates:
@@ -122,35 +130,37 @@ def train(
                 probe_loss, probe_accuracy = evaluate(network, probe_images, probe_labels, normalise, recipe.precision)
                 test_loss, test_accuracy = evaluate(network, test_images, test_labels, normalise, recipe.precision)
             if not math.isfinite(probe_loss + test_loss):
-                return finish(run, folder, network, cost, progress, metrics, progress.step)
-            metrics.append(
-                {
-                    "step": progress.step,
-                    "epoch": progress.step / per_epoch,
-                    "samples": progress.step * recipe.batch_size,
-                    "running_loss": float(losses[:since].double().mean()),
-                    "probe_loss": probe_loss,
-                    "probe_accuracy": probe_accuracy,
-                    "test_loss": test_loss,
-                    "test_accuracy": test_accuracy,
-                    "lr": lr,
-                    "seconds": progress.seconds,
-                    "images_per_second": since * recipe.batch_size / (progress.seconds - progress.evaluated_at),
-                }
-            )
+                return finish(run, folder, network, cost, progress, metrics, before_write, progress.step)
+            row = {
+                "step": progress.step,
+                "epoch": progress.step / per_epoch,
+                "samples": progress.step * recipe.batch_size,
+                "running_loss": float(losses[:since].double().mean()),
+                "probe_loss": probe_loss,
+                "probe_accuracy": probe_accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+                "lr": lr,
+                "seconds": progress.seconds,
+                "images_per_second": since * recipe.batch_size / (progress.seconds - progress.evaluated_at),
+            }
+            before_write()
+            metrics.append(row)
+            on_row(row)
             progress.evaluated_at = progress.seconds
-            progress.metrics_bytes = metrics.bytes
+            progress.metrics_bytes, progress.metrics_sha256 = metrics.bytes, metrics.sha.hexdigest()
 
         stops = should_stop() and progress.step < steps
         if stops or time.monotonic() - saved > checkpoint_seconds:
             progress.seconds = clock.seconds()
             unread = losses[: 0 if evaluates else since]
+            before_write()
             checkpoint.save(folder, run.id, progress, unread, network, stepper.optimizer)
             saved = time.monotonic()
         if stops:
             return None
 
-    return finish(run, folder, network, cost, progress, metrics)
+    return finish(run, folder, network, cost, progress, metrics, before_write)
 
 
 def finish(
@@ -160,9 +170,16 @@ def finish(
     cost: NetworkCost,
     progress: Progress,
     metrics: Metrics,
+    before_write: Callable[[], None],
     diverged_at: int | None = None,
 ) -> Row:
-    """Write the weights, then `result.json`, which marks the run as done; drop the checkpoint."""
+    """Write the weights, then `result.json`, which marks the run as done; drop the checkpoints."""
+    before_write()
+    metrics.settle()
+    with atomic(folder / "weights.pt") as temporary:
+        with temporary.open("wb") as file:  # by name, the archive would have the temporary name in it
+            torch.save(network.state_dict(), file)
+        weights = checksum(temporary)
     result: Row = {
         "id": run.id,
         "label": run.label,
@@ -178,12 +195,12 @@ def finish(
         "final": metrics.rows[-1] if metrics.rows else None,
         "best_test_accuracy": max((row["test_accuracy"] for row in metrics.rows), default=None),
         "run": run.model_dump(mode="json"),
+        "checksums": {"metrics.jsonl": metrics.sha.hexdigest(), "weights.pt": weights},
         "environment": environment(next(network.parameters()).device.type),
     }
-    with atomic(folder / "weights.pt") as temporary:
-        torch.save(network.state_dict(), temporary)
+    before_write()
     write_json(folder / "result.json", result)
-    (folder / checkpoint.NAME).unlink(missing_ok=True)
+    checkpoint.remove(folder)
     return result
 
 
@@ -212,26 +229,46 @@ def live(run: Run, progress: Progress, steps: int, loss: float, since: int, metr
 
 
 class Metrics:
-    """`metrics.jsonl`: one flushed row an evaluation; on resuming, rows after the checkpoint are cut off."""
+    """`metrics.jsonl`: one synced row an evaluation, each where the rows before it end; what a resume knows is kept.
 
-    def __init__(self, path: Path, keep_bytes: int, on_row: Callable[[Row], None]):
+    The file is opened by its name for each row, so that one that vanished is noticed: StudyError.
+    """
+
+    def __init__(self, path: Path, keep_bytes: int):
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = path.open("a+", encoding="utf-8")
-        self.file.truncate(keep_bytes)
-        self.file.seek(0)
-        self.rows: list[Row] = [json.loads(line) for line in self.file]
-        self.on_row = on_row
+        with path.open("a+b") as file:
+            file.truncate(keep_bytes)
+            file.seek(0)
+            kept = file.read()
+        self.bytes, self.sha = len(kept), hashlib.sha256(kept)
+        self.rows: list[Row] = [json.loads(line) for line in kept.splitlines()]
 
     def append(self, row: Row) -> None:
-        self.file.write(json.dumps(row, allow_nan=False) + "\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        line = _line(row).encode()
+        try:
+            with self.path.open("r+b") as file:
+                file.seek(self.bytes)
+                file.write(line)
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            raise Gone(f"{self.path} was removed while its run was at work: start the run again") from None
+        self.bytes += len(line)
+        self.sha.update(line)
         self.rows.append(row)
-        self.on_row(row)
 
-    @property
-    def bytes(self) -> int:
-        return self.file.tell()
+    def settle(self) -> None:
+        """See that the file holds these rows and no others, whatever a writer that was taken over may have done."""
+        if not self.path.exists():
+            raise Gone(f"{self.path} was removed while its run was at work: start the run again")
+        if checksum(self.path) != self.sha.hexdigest():
+            write_text(self.path, "".join(map(_line, self.rows)))
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"
 
 
 class Clock:

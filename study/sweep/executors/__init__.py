@@ -1,0 +1,93 @@
+"""Executors start agents somewhere, and know no more of a sweep than that.
+
+An executor is a file here and a row in EXECUTORS. What the agents do, and how far they are, stands in the results
+folders alone: the driver and the display read it there, wherever the agents are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from typing import Any, Literal, Protocol
+
+from study.errors import StudyError
+from study.sweep.attempts import PATIENCE
+
+# How an agent leaves: its exit status. A negative one is the signal that killed it.
+FINISHED = 0  # no run is left that it could take
+WORN = 1  # a run failed in a way that may have harmed the process: start another one if there is work
+BROKEN = 2  # it cannot work here, or no longer: the last line of its log says why, and another one would fare alike
+FULL = 4  # there is no space left in the folder of its run, which stays at its last checkpoint
+STOPPED = 3  # it was asked to leave, by a signal, by the end of its input or by `study stop`; its run is checkpointed
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an agent is told, as JSON in its only argument: `python -P -m study.sweep.agent ORDER`."""
+
+    folders: Mapping[str, str]  # results folders in the order of work, each with the last stop that was asked for there
+    skip: tuple[str, ...] = ()  # runs that were left there by earlier sweeps and that nobody asked for now
+    data_dir: str = ""
+    wandb: Literal["off", "offline", "online"] = "off"
+    device: str = "cpu"
+    agent: str = ""  # its name, in the claims of its runs
+    leash: bool = False  # whether it leaves when its standard input ends, as it does when its parent dies
+    patience: float = PATIENCE
+
+    def json(self, **changes: Any) -> str:
+        """The order with some things changed, as text."""
+        return json.dumps({**asdict(self), **changes})
+
+    @classmethod
+    def of(cls, text: str) -> Order:
+        """The order that `json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "skip": tuple(values.get("skip", ()))})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An agent that has left: its name, its exit status, and the last line that it said."""
+
+    agent: str
+    status: int
+    words: str = field(default="")
+
+
+class Executor(Protocol):
+    """Starts agents, says which have ended, asks them to leave, kills them. Only the driver calls it, from one thread.
+
+    A method raises StudyError for what a user can mend: a scheduler that is not there, a partition that is unknown.
+    """
+
+    name: str
+    agents: int  # how many to have at work at a time, if there is so much work
+    detached: bool  # whether the agents stay at work when the sweep that started them is left by a signal
+
+    def start(self, order: Order, count: int) -> None:
+        """Start `count` agents; each gets the order with its own name, and device where it is chosen here."""
+
+    def alive(self) -> set[str]:
+        """Names of the agents that were started and have not ended: queued ones too, and those of an earlier sweep."""
+
+    def ended(self) -> list[Ended]:
+        """The agents that ended since the last call, each once."""
+
+    def stop(self) -> None:
+        """Ask all agents to checkpoint and leave. Can be called again."""
+
+    def kill(self) -> None:
+        """End all agents at once."""
+
+
+EXECUTORS = {"local": "study.sweep.executors.local:Local"}
+
+
+def executor_class(name: str) -> Any:
+    """The class of an executor by its name; its arguments are its own. Raises StudyError for an unknown one."""
+    if name not in EXECUTORS:
+        raise StudyError(f"there is no executor {name!r}; known are {', '.join(EXECUTORS)}")
+    module, _, found = EXECUTORS[name].partition(":")
+    return getattr(import_module(module), found)
