@@ -8,6 +8,7 @@ import http.server
 import io
 import os
 import pickle
+import shutil
 import struct
 import tarfile
 import threading
@@ -21,9 +22,11 @@ import torch
 from PIL import Image
 
 from study.config import Data, Fractals
-from study.data import arrays, cifar, folders, load, parse_name, subset
+from study.data import arrays, cifar, decode, load, parse_name, prepared, subset
 from study.data.batches import Batches, order
+from study.data.pictures import read
 from study.data.show import TILE, contact_sheet
+from study.data.sources import Blocks, Source
 from study.errors import StudyError
 
 OFFICIAL = Path(os.environ.get("STUDY_DATA_DIR", "/nonexistent")) / "cifar-100-python"
@@ -149,7 +152,7 @@ def test_cifar_is_the_same_from_folder_archive_and_net(small_cifar, contents, ar
     unpack(contents, tmp_path / "a" / "cifar-100-python")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / small_cifar.archive).write_bytes(archive)
-    monkeypatch.setattr(cifar.load, "__defaults__", (32, None, web(small_cifar.archive, archive)))
+    monkeypatch.setattr(cifar.load, "__defaults__", (web(small_cifar.archive, archive),))
     places = [tmp_path / "a", tmp_path / "a" / "cifar-100-python", tmp_path / "b", tmp_path / "c"]
     loaded = [load(Data(name="cifar100"), place) for place in places]
     for data in loaded:
@@ -202,17 +205,17 @@ def test_an_incomplete_or_damaged_folder_is_named(small_cifar, contents, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    "damage",
     [
-        (lambda content: content[: len(content) // 2], "cut short"),
-        (lambda content: content[:300] + bytes(100) + content[400:], "damaged"),
-        (lambda content: b"<html>not found</html>", "damaged"),
-        (lambda content: b"", "cut short|damaged"),
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:300] + bytes(100) + content[400:],
+        lambda content: b"<html>not found</html>",
+        lambda content: b"",
     ],
 )
-def test_a_damaged_archive_is_named(small_cifar, archive, tmp_path, damage, says):
+def test_a_damaged_archive_is_named(small_cifar, archive, tmp_path, damage):
     (tmp_path / small_cifar.archive).write_bytes(damage(archive))
-    with pytest.raises(StudyError, match=f"({says}).*delete it"):
+    with pytest.raises(StudyError, match=r"not the official archive.*delete it"):
         load(Data(name="cifar100"), tmp_path)
     assert not list(tmp_path.glob("prepared/*/"))
 
@@ -220,6 +223,7 @@ def test_a_damaged_archive_is_named(small_cifar, archive, tmp_path, damage, says
 def test_an_archive_that_only_looks_right_is_refused(small_cifar, archive, tmp_path, monkeypatch):
     monkeypatch.setitem(cifar.SOURCES, "cifar100", dataclasses.replace(small_cifar, archive_md5="0" * 32))
     (tmp_path / small_cifar.archive).write_bytes(archive)
+    monkeypatch.setattr(cifar.tarfile, "open", None)  # it may unpack to thousands of times its size
     with pytest.raises(StudyError, match="not the official archive"):
         load(Data(name="cifar100"), tmp_path)
 
@@ -277,7 +281,7 @@ FRACTALS = Data(image_size=8, fractals=Fractals(classes=5, train_images=103, tes
     "name", ["cifar1000", "", "Fractals", "folder", "cifar100[0:80", "cifar100[a:b]", "cifar100[:8]"]
 )
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(StudyError, match=r"known are cifar10, cifar100, cifar100-coarse, fractals, folder:PATH"):
+    with pytest.raises(StudyError, match=r"known are cifar10, cifar100, cifar100-coarse, fractals, folder:PATH, hf:"):
         parse_name(name)
 
 
@@ -366,49 +370,74 @@ def test_an_experiment_refuses_other_images_than_its_own():
 # ---------------------------------------------------------------- prepared arrays
 
 
-def tiny(value: int = 0) -> arrays.Arrays:
+def tiny(value: int = 0) -> Source:
     images, labels = np.full((4, 3, 2, 2), value, np.uint8), np.arange(4)
-    return arrays.Arrays(images, labels, images[:2], labels[:2], ("a", "b", "c", "d"))
+    return Source(Blocks(4, iter([(images, labels)])), Blocks(2, iter([(images[:2], labels[:2])])), tuple("abcd"))
+
+
+def prepare(place: Path, make=tiny, recipe=(1,), side: int = 2) -> arrays.Arrays:
+    return prepared.prepare(place, "x", list(recipe), make, "x", side).arrays
 
 
 def test_processes_that_want_the_same_arrays_make_them_once(tmp_path):
     made = []
 
-    def make(folder: Path) -> arrays.Arrays:
-        made.append(folder)
+    def make() -> Source:
+        made.append(1)
         threading.Event().wait(0.2)
         return tiny(7)
 
     with ThreadPoolExecutor(6) as pool:
-        results = list(pool.map(lambda _: arrays.prepared(tmp_path, "x", [1], make), range(6)))
+        results = list(pool.map(lambda _: prepare(tmp_path, make), range(6)))
     assert len(made) == 1
-    assert all(np.array_equal(result.train_images, tiny(7).train_images) for result in results)
+    assert all((result.train_images == 7).all() and result.train_images.shape == (4, 3, 2, 2) for result in results)
     assert all(result.class_names == ("a", "b", "c", "d") for result in results)
 
 
+def test_what_is_prepared_is_known_by_its_recipe_and_its_side(tmp_path):
+    prepare(tmp_path, lambda: tiny(1))
+    assert prepare(tmp_path, lambda: tiny(2)).train_images.max() == 1
+    assert prepare(tmp_path, lambda: tiny(2), recipe=(2,)).train_images.max() == 2
+
+    def larger() -> Source:
+        images, labels = np.full((4, 3, 4, 4), 3, np.uint8), np.arange(4)
+        return Source(Blocks(4, iter([(images, labels)])), Blocks(4, iter([(images, labels)])), tuple("abcd"))
+
+    assert prepare(tmp_path, larger, side=4).train_images.shape == (4, 3, 4, 4)
+
+
 def test_what_a_killed_process_left_is_made_anew(tmp_path):
-    arrays.prepared(tmp_path, "x", [1], lambda folder: tiny())
+    prepare(tmp_path)
     (complete,) = tmp_path.glob("prepared/x-*/")
     complete.rename(f"{complete}.partial")
     (Path(f"{complete}.partial") / "test_images.npy").write_bytes(b"half")
-    assert np.array_equal(arrays.prepared(tmp_path, "x", [1], lambda folder: tiny(5)).test_images, tiny(5).test_images)
+    assert (prepare(tmp_path, lambda: tiny(5)).test_images == 5).all()
+    assert not list(tmp_path.glob("prepared/*.partial"))
 
 
 def test_preparing_that_fails_leaves_nothing_that_looks_done(tmp_path):
-    def fail(folder: Path) -> arrays.Arrays:
+    def fail() -> Source:
         raise StudyError("no")
 
+    def broken():
+        yield from tiny().train.pieces
+        raise StudyError("no more")
+
     with pytest.raises(StudyError, match="no"):
-        arrays.prepared(tmp_path, "x", [1], fail)
-    assert arrays.prepared(tmp_path, "x", [1], lambda folder: tiny(3)).train_images[0, 0, 0, 0] == 3
+        prepare(tmp_path, fail)
+    with pytest.raises(StudyError, match="no more"):
+        prepare(tmp_path, lambda: tiny()._replace(train=Blocks(8, broken())))
+    assert [path.suffix for path in (tmp_path / "prepared").iterdir()] == [".lock"]
+    assert prepare(tmp_path, lambda: tiny(3)).train_images[0, 0, 0, 0] == 3
 
 
-def test_damaged_prepared_arrays_are_named(tmp_path):
-    arrays.prepared(tmp_path, "x", [1], lambda folder: tiny())
-    (file,) = tmp_path.glob("prepared/x-*/train_images.npy")
+@pytest.mark.parametrize("name", ["train_images.npy", "test_labels.npy", "class_names.json"])
+def test_damaged_prepared_arrays_are_named(tmp_path, name):
+    prepare(tmp_path)
+    (file,) = tmp_path.glob(f"prepared/x-*/{name}")
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(StudyError, match="damaged"):
-        arrays.prepared(tmp_path, "x", [1], lambda folder: tiny())
+        prepare(tmp_path)
 
 
 def test_a_read_only_data_folder_is_left_alone(tmp_path):
@@ -416,16 +445,22 @@ def test_a_read_only_data_folder_is_left_alone(tmp_path):
     data_dir.mkdir()
     data_dir.chmod(0o555)
     try:
-        arrays.prepared(data_dir, "x", [1], lambda folder: tiny())
+        prepare(data_dir)
         assert not list(data_dir.iterdir())
         assert len(list((tmp_path / "cache").glob("study/data/prepared/x-*/"))) == 1
     finally:
         data_dir.chmod(0o755)
 
 
-def test_writing_to_prepared_arrays_never_reaches_the_disk(tmp_path):
-    arrays.prepared(tmp_path, "x", [1], lambda folder: tiny()).train_images[0] = 9
-    assert arrays.prepared(tmp_path, "x", [1], lambda folder: tiny()).train_images.max() == 0
+def test_a_full_disk_is_known_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 1, 9))
+    with pytest.raises(StudyError, match=r"needs 0\.0 GB.*make room"):
+        prepare(tmp_path)
+
+
+def test_prepared_arrays_cannot_be_written_to(tmp_path):
+    with pytest.raises(ValueError, match="read-only"):
+        prepare(tmp_path).train_images[0] = 9
 
 
 def test_many_fractals_are_kept_and_few_are_not(tmp_path, monkeypatch):
@@ -475,10 +510,20 @@ def test_val_stands_in_for_test(tree, tmp_path):
     assert load_tree(tree, tmp_path).fingerprint == expected
 
 
+def test_test_is_preferred_to_val(tree, tmp_path):
+    before = load_tree(tree, tmp_path)
+    for label in ("cat", "dog"):
+        picture("RGB", (255, 255, 255), tree / "val" / label / "0.png")
+    data = load_tree(tree, tmp_path)
+    assert data.fingerprint == before.fingerprint
+    assert data.test_images.shape[0] == 6
+    assert data.test_images.max() < 255
+
+
 def test_a_tree_is_read_once_and_again_when_a_file_changes(tree, tmp_path, monkeypatch):
     before = load_tree(tree, tmp_path).fingerprint
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "read", None)
+        patch.setattr(decode, "decode", None)
         assert load_tree(tree, tmp_path).fingerprint == before
     picture("RGB", (99, 99, 99), tree / "train" / "cat" / "0.png")
     changed = load_tree(tree, tmp_path).fingerprint
@@ -535,7 +580,7 @@ def test_trees_that_are_no_data_set_are_refused(tree, tmp_path):
 def test_every_mode_becomes_rgb(mode, colour, suffix, expected, tmp_path):
     path = tmp_path / f"image.{suffix}"
     picture(mode, colour, path, **({"lossless": True} if suffix == "webp" else {}))
-    assert np.abs(folders.read(path, 4).reshape(3, -1).T.astype(int) - expected).max() <= 1
+    assert np.abs(read(path, 4).reshape(3, -1).T.astype(int) - expected).max() <= 1
 
 
 def test_palettes_and_their_transparency_become_rgb(tmp_path):
@@ -543,13 +588,13 @@ def test_palettes_and_their_transparency_become_rgb(tmp_path):
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.save(tmp_path / "palette.gif")
     image.save(tmp_path / "transparent.png", transparency=1)
-    assert folders.read(tmp_path / "palette.gif", 4)[:, 0, 0].tolist() == [40, 50, 60]
-    assert folders.read(tmp_path / "transparent.png", 4)[:, 0, 0].tolist() == [255, 255, 255]
+    assert read(tmp_path / "palette.gif", 4)[:, 0, 0].tolist() == [40, 50, 60]
+    assert read(tmp_path / "transparent.png", 4)[:, 0, 0].tolist() == [255, 255, 255]
 
 
 def test_floats_are_stretched_over_their_range(tmp_path):
     Image.fromarray(np.linspace(-3, 5, 64, dtype=np.float32).reshape(8, 8)).save(tmp_path / "floats.tiff")
-    image = folders.read(tmp_path / "floats.tiff", 8)[0]
+    image = read(tmp_path / "floats.tiff", 8)[0]
     assert (image[0, 0], image[-1, -1]) == (0, 255)
 
 
@@ -559,8 +604,8 @@ def test_the_short_side_is_resized_and_the_centre_kept(tmp_path):
     Image.fromarray(wide.transpose(1, 0, 2)).save(tmp_path / "tall.png")
     whole = np.asarray(Image.fromarray(wide).resize((15, 5), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
     centre = whole[:, :, 5:10].astype(int)
-    assert np.abs(folders.read(tmp_path / "wide.png", 5) - centre).max() <= 1
-    assert np.abs(folders.read(tmp_path / "tall.png", 5) - centre.transpose(0, 2, 1)).max() <= 1
+    assert np.abs(read(tmp_path / "wide.png", 5) - centre).max() <= 1
+    assert np.abs(read(tmp_path / "tall.png", 5) - centre.transpose(0, 2, 1)).max() <= 1
 
 
 def test_exif_turns_the_image_upright(tmp_path):
@@ -569,7 +614,7 @@ def test_exif_turns_the_image_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(half).save(tmp_path / "turned.png", exif=exif)
-    image = folders.read(tmp_path / "turned.png", 8)
+    image = read(tmp_path / "turned.png", 8)
     assert image[:, :3].max() == 0
     assert image[:, 5:].min() == 255
 

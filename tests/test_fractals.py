@@ -178,14 +178,15 @@ def test_the_class_can_be_read_from_the_shape():
     assert (nearest == torch.tensor(labels)).float().mean() > 0.6
 
 
-def test_the_whole_data_set_is_made_of_its_batches(tmp_path):
-    arrays = fractals.arrays(SMALL, 16)
-    kept = fractals.arrays(SMALL, 16, tmp_path)
+def test_the_whole_data_set_is_made_of_its_batches():
+    arrays, source = fractals.arrays(SMALL, 16), fractals.blocks(SMALL, 16)
     assert arrays.train_images.shape == (400, 3, 16, 16)
     assert np.array_equal(arrays.test_images, draw(torch.arange(400), "test", 16).numpy())
     assert np.array_equal(arrays.train_labels, np.arange(400) % 20)
-    assert isinstance(kept.train_images, np.memmap)
-    assert np.array_equal(arrays.train_images, kept.train_images)
+    for split, images, labels in ((source.train, *arrays[:2]), (source.test, *arrays[2:4])):
+        pieces = list(split.pieces)
+        assert np.array_equal(np.concatenate([piece for piece, _ in pieces]), images)
+        assert np.array_equal(np.concatenate([own for _, own in pieces]), labels)
 
 
 @pytest.mark.gpu

@@ -17,6 +17,7 @@ from study.errors import StudyError
 from study.cli import sweeps as sweeps
 from study.cli import results as results
 from study.cli import networks as networks
+from study.cli import data as data
 # isort: on
 
 __all__ = ["app", "main"]

@@ -1,9 +1,8 @@
-"""The verbs about what is trained and on what: models, data show, and the benchmark."""
+"""The verbs about what is trained: models, and the benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +12,6 @@ from rich.table import Table
 from study.cli.options import (
     BatchSize,
     Budget,
-    DataDir,
     Dataset,
     Device,
     Geometry,
@@ -26,7 +24,6 @@ from study.cli.options import (
     app,
     chosen_experiment,
     console,
-    data_app,
     print_json,
 )
 from study.errors import StudyError
@@ -154,24 +151,6 @@ def print_rows(title: str, columns: Sequence[Column], rows: Sequence[dict[str, A
     for row in rows:
         table.add_row(*(escape(column.show(row[column.key])) for column in columns))
     console.print(table)
-
-
-@data_app.command("show")
-def data_show(
-    name: Annotated[str, typer.Argument(help="A data set, as in --dataset.")],
-    image_size: ImageSize = None,
-    out: Annotated[Path | None, typer.Option(help="The PNG to write; by default NAME.png here.")] = None,
-    settings: Settings = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Write a contact sheet of a data set as PNG, a row a class."""
-    from study.data import load
-    from study.data.show import contact_sheet
-
-    experiment = chosen_experiment(None, name, None, None, None, None, image_size, None, None, settings)
-    path = out or Path(f"{experiment.data.slug}.png")
-    contact_sheet(load(experiment.data, data_dir), path)
-    console.print(str(path), soft_wrap=True)
 
 
 @app.command()

@@ -36,7 +36,10 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")
 File = Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.py]", help="By default the generalization study.")]
 Dataset = Annotated[
     str | None,
-    typer.Option(help="fractals, cifar100, cifar100-coarse, cifar10 or folder:PATH; cut by class: NAME[0:80]"),
+    typer.Option(
+        help="fractals, cifar100, cifar100-coarse, cifar10, folder:PATH, hf:NAME, npz:PATH or FILE.py:NAME (which is "
+        "run); cut by class: NAME[0:80]"
+    ),
 ]
 Variants = Annotated[str | None, typer.Option(help="Such as ViT_REL,cctt,coatnet_0,C-C-T-T[relative_bias=none]")]
 Budget = Annotated[str | None, typer.Option(help="Size of every layout, such as 1.5M.")]

@@ -34,7 +34,9 @@ class Fractals(Frozen):
 
 
 class Data(Frozen):
-    """A data set: `cifar10`, `cifar100`, `cifar100-coarse`, `fractals` or `folder:PATH`."""
+    """A data set: `cifar10`, `cifar100`, `cifar100-coarse`, `fractals`, `folder:PATH`, `hf:NAME`, `npz:PATH`, or
+    `FILE.py:NAME`; each may be followed by the classes to keep, as `[0:80]`.
+    """
 
     in_every_id: ClassVar = frozenset({"name", "image_size", "train_size", "subset_seed", "fractals", "fingerprint"})
 
@@ -71,9 +73,19 @@ class Data(Frozen):
         return self.fractals is not None and self.fractals.stream
 
     @property
+    def by_content(self) -> bool:
+        """Whether the data are known by their fingerprint alone, and the name only says where they were found."""
+        return bool(self.fingerprint) and bool(re.match(r"(?s)hf:|npz:|.*\.py:[A-Za-z_]", self.name))
+
+    @property
     def slug(self) -> str:
         """The name as part of a folder's name."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+        name = self.name
+        if re.match(r"(?s)hf:|npz:|.*\.py:[A-Za-z_]", name):  # without the folders that it lies in
+            path, bracket, rest = name.partition("[")
+            kind, colon, where = path.partition(":") if path.startswith(("hf:", "npz:")) else ("", "", path)
+            name = kind + colon + where.rpartition("/")[2] + bracket + rest
+        return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 class Training(Frozen):
@@ -200,5 +212,11 @@ class Run(Frozen):
 
     @property
     def id(self) -> str:
-        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label and `start.path`."""
-        return digest(identity(self))
+        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label and `start.path`.
+
+        Of data that are known by their content (`Data.by_content`) the name is left out too.
+        """
+        facts = identity(self)
+        if self.data.by_content:
+            del facts["data"]["name"]
+        return digest(facts)

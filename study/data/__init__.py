@@ -1,42 +1,58 @@
 """Data sets: `load(data)` gives train and test, one uint8 array (N, C, H, W) and one label vector each.
 
-Names: cifar10, cifar100, cifar100-coarse, fractals, folder:PATH; each may be cut to some classes, as `cifar100[0:80]`.
+Names: cifar10, cifar100, cifar100-coarse, fractals, folder:PATH, hf:NAME, npz:PATH and FILE.py:NAME; each may be cut to
+some classes, as `cifar100[0:80]`. All but small fractals and CIFAR at its own size are prepared once on disk.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from study.config import Data, Fractals
-from study.data import cifar, folders, fractals
-from study.data.arrays import Arrays, Images, Labels, default_data_dir, fingerprint, prepared
+from study.config import Data, Fractals, digest
+from study.data import cifar, folders, hub, npz, own
+from study.data.arrays import Images, Labels, Levels, Rows, count_levels, default_data_dir, writable
+from study.data.parts import part, view_of
+from study.data.parts import subset as subset
+from study.data.pictures import VERSION
+from study.data.prepared import Whole, facts_of, find, prepare
 from study.errors import StudyError
 
-__all__ = ["NAMES", "Dataset", "default_data_dir", "load"]
+__all__ = ["NAMES", "Dataset", "default_data_dir", "load", "parse_name"]
 
-NAMES = (*cifar.SOURCES, "fractals", "folder:PATH")
+BUILT_IN = (*cifar.SOURCES, "fractals")
+NAMES = (*BUILT_IN, "folder:PATH", "hf:NAME[@REVISION]", "npz:PATH", "FILE.py:NAME")
 QUICK_FRACTALS = 20_000 * 32**2  # pixels that take a few seconds to draw: up to here fractals are not kept on disk
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a run sees. Images are uint8 (N, C, H, W), perhaps read-only memory maps; labels are int64 (N,)."""
+    """What a run sees. Images are uint8 (N, C, H, W), perhaps read-only maps of files; labels are int64 (N,)."""
 
-    train_images: Images
+    train_images: Images | Rows
     train_labels: Labels
-    test_images: Images
+    test_images: Images | Rows
     test_labels: Labels
     class_names: tuple[str, ...]
     fingerprint: str
+    known_levels: Levels | None = None
 
     @property
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @cached_property
+    def levels(self) -> Levels:
+        """How often each of 256 grey levels occurs in each channel (C, 256) of the training images.
+
+        Of a prepared set it is known; other images are counted.
+        """
+        return count_levels(self.train_images) if self.known_levels is None else self.known_levels
 
 
 def load(data: Data, data_dir: Path | None = None) -> Dataset:
@@ -45,114 +61,131 @@ def load(data: Data, data_dir: Path | None = None) -> Dataset:
     With `data.validation`, so many of these training images, class-balanced, take the place of the test images, which
     are then not looked at. Of a stream the training images are those that give the normalisation: a run makes its own.
 
+    Data of the user's own whose fingerprint is given are taken from any prepared set that has it, wherever its images
+    came from; the folder, file or hub is not looked at again.
+
     Raises StudyError if the name is unknown, if files are missing or damaged, if more images are asked for than there
     are, and if `data.fingerprint` is given and what was loaded differs from it.
     """
-    name, first, last = parse_name(data.name)
-    arrays = _whole(name, data, (data_dir or default_data_dir()).expanduser())
-    if last is not None:
-        arrays = cut_classes(arrays, data.name, first, last)
-    if data.train_size is not None:
-        kept = subset(arrays.train_labels, len(arrays.class_names), data.train_size, data.subset_seed)
-        arrays = arrays._replace(train_images=arrays.train_images[kept], train_labels=arrays.train_labels[kept])
-    if data.validation is not None:
-        arrays = keep_back(arrays, data.validation, data.subset_seed)
-    found = fingerprint(arrays)
+    name = parse_name(data.name)
+    view = view_of(data, name.first, name.last)
+    place = (data_dir or default_data_dir()).expanduser()
+    whole = find(place, data.fingerprint, data.image_size, view) if name.own and data.fingerprint else None
+    whole = whole or _whole(name, data, place)
+    arrays = part(whole.arrays, data, name.first, name.last)
+    found, levels = facts_of(whole, view, arrays)
     if data.fingerprint not in ("", found):
         raise StudyError(
             f"the images of {data.name} are not those of the experiment: their fingerprint is {found}, it has "
             f"{data.fingerprint}; bring the old images back or start a new --out"
         )
-    return Dataset(*arrays, found)
+    return Dataset(*arrays, found, levels)
 
 
-def parse_name(text: str) -> tuple[str, int, int | None]:
-    """A data set's name, and the first class and the one after the last that it is cut to (0 and None: all).
+class Name(NamedTuple):
+    """A data set's name, taken apart."""
 
-    >>> parse_name("cifar100[0:80]"), parse_name("folder:~/pets")
-    (('cifar100', 0, 80), ('folder:~/pets', 0, None))
+    kind: str  # one of BUILT_IN, or folder, hf, npz, file
+    source: str  # path or name
+    function: str  # of a file
+    options: dict[str, str]
+    first: int  # class
+    last: int | None  # the class after the last one; None: all
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's own: known by its content alone."""
+        return self.kind not in BUILT_IN
+
+
+def parse_name(text: str) -> Name:
+    """A data set's name: what it is, its options, and the classes that it is cut to.
+
+    >>> parse_name("cifar100[0:80]")[0], parse_name("cifar100[0:80]")[4:]
+    ('cifar100', (0, 80))
+    >>> parse_name("mine.py:pets[size=3][0:2]")
+    Name(kind='file', source='mine.py', function='pets', options={'size': '3'}, first=0, last=2)
     """
-    match = re.fullmatch(r"(?s)(.*?)(?:\[(\d+):(\d+)\])?", text)
+    match = re.fullmatch(r"(?s)(.*?)(?:\[([^\[\]=]+=[^\[\]]*)\])?(?:\[(\d+):(\d+)\])?", text)
     assert match  # every text has this form
-    name, first, last = match.groups()
-    if name == "folder:":
-        raise StudyError("folder: needs a path, as in folder:~/pets with ~/pets/train/CLASS/IMAGE")
-    if name not in NAMES[:-1] and not name.startswith("folder:"):
+    whole, switches, first, last = match.groups()
+    kind, colon, rest = whole.partition(":")
+    file = re.fullmatch(r"(?s)(.+\.py):([A-Za-z_]\w*)", whole)
+    function = ""
+    if colon and kind in ("folder", "hf", "npz"):
+        source = rest
+        if not rest:
+            example = {"folder": "~/pets with ~/pets/train/CLASS/IMAGE", "hf": "cifar100 or hf:PATH", "npz": "pets.npz"}
+            raise StudyError(f"{kind}: needs a path, as in {kind}:{example[kind]}")
+    elif file:
+        kind, (source, function) = "file", file.groups()
+    elif whole in BUILT_IN:
+        kind, source = whole, whole
+    else:
         known = ", ".join(NAMES)
         raise StudyError(f"there is no data set {text!r}; known are {known}, and each with [FIRST:LAST] after its name")
-    return name, int(first or 0), int(last) if last else None
+    options = {}
+    for item in switches.split(",") if switches else ():
+        key, equals, value = (each.strip() for each in item.partition("="))
+        if not equals or not key.isidentifier():
+            raise StudyError(f"{text}: {item!r} is not key=value")
+        options[key] = value
+    if options and kind not in ("hf", "file"):
+        raise StudyError(f"{whole} takes no options: only hf:NAME and FILE.py:NAME do")
+    return Name(kind, source, function, options, int(first or 0), int(last) if last else None)
 
 
-def _whole(name: str, data: Data, data_dir: Path) -> Arrays:
+def _whole(name: Name, data: Data, data_dir: Path) -> Whole:
     """All classes and images of a data set, kept on disk if they cost something to prepare."""
     side = data.image_size
-    if name in cifar.SOURCES:
-        source = cifar.SOURCES[name]
+    if name.kind in cifar.SOURCES:
+        source = cifar.SOURCES[name.kind]
         if side == cifar.SIDE and cifar.extracted(source, data_dir):
-            return cifar.load(source, data_dir)  # half a second: nothing to keep
-        recipe = [source.archive_md5, source.labels.decode(), side]
-        return prepared(data_dir, name, recipe, lambda folder: cifar.load(source, data_dir, side, folder))
-    if name == "fractals":
+            return Whole(cifar.load(source, data_dir))  # half a second: nothing to keep
+        recipe = [source.archive_md5, source.labels.decode()]
+        return prepare(
+            data_dir, name.kind, recipe, lambda: cifar.resized(cifar.load(source, data_dir), side), name.kind, side
+        )
+    if name.kind == "fractals":
+        from study.data import fractals  # by torch, which the processes that decode images do without
+
         settings = data.fractals or Fractals()
         if (settings.train_images + settings.test_images) * side**2 <= QUICK_FRACTALS:
-            return fractals.arrays(settings, side)
-        recipe = [fractals.VERSION, settings.model_dump(exclude={"stream"}), side]
-        return prepared(data_dir, name, recipe, lambda folder: fractals.arrays(settings, side, folder))
-    tree = folders.scan(Path(name.removeprefix("folder:")).expanduser().absolute())
-    slug = "folder-" + re.sub(r"[^a-z0-9]+", "-", tree.root.name.lower()).strip("-")
-    return prepared(
-        data_dir, slug, [str(tree.root), tree.recipe, side], lambda folder: folders.load(tree, side, folder)
-    )
+            return Whole(fractals.arrays(settings, side))
+        facts = [fractals.VERSION, settings.model_dump(exclude={"stream"})]
+        return prepare(data_dir, name.kind, facts, lambda: fractals.blocks(settings, side), name.kind, side)
+    return _own(name, side, data_dir)
 
 
-def cut_classes(arrays: Arrays, name: str, first: int, last: int) -> Arrays:
-    """Classes `first` to `last` - 1 alone, labelled from 0. Raises StudyError if there are no such classes."""
-    classes = len(arrays.class_names)
-    if not first < last <= classes:
-        raise StudyError(f"{name}: FIRST:LAST must lie in 0:{classes} with FIRST below LAST (LAST itself is left out)")
-    train = (arrays.train_labels >= first) & (arrays.train_labels < last)
-    test = (arrays.test_labels >= first) & (arrays.test_labels < last)
-    return Arrays(
-        arrays.train_images[train],
-        arrays.train_labels[train] - first,
-        arrays.test_images[test],
-        arrays.test_labels[test] - first,
-        arrays.class_names[first:last],
-    )
+def _own(name: Name, side: int, data_dir: Path) -> Whole:
+    path = Path(name.source).expanduser().absolute()
+    slug = "-".join(filter(None, (name.kind, _slug(path.stem if name.kind in ("npz", "file") else path.name))))
+    title = f"{name.kind}:{name.source}"
+    if name.options:
+        title += "[" + ",".join(f"{key}={value}" for key, value in name.options.items()) + "]"
+
+    def keep(recipe: Any, make: Any, title: str = title) -> Whole:
+        return prepare(data_dir, slug, [VERSION, name.kind, recipe], make, title, side)
+
+    if name.kind == "folder":
+        tree = folders.scan(path)
+        return keep([str(path), tree.recipe], lambda: tree.source, f"folder:{path}")
+    if name.kind == "npz":
+        return keep(npz.recipe(path), lambda: npz.source(path, side), f"npz:{path}")
+    if name.kind == "file":
+        recipe = own.recipe(path, name.function, name.options)
+        title = title.replace(f"file:{name.source}", f"{path}:{name.function}", 1)
+        return keep(recipe, lambda: own.source(path, name.function, name.options, side), title)
+    recipe = hub.recipe(name.source, name.options)
+    cache = writable(data_dir) / "prepared" / f".hf-{digest(recipe)}"  # what `datasets` makes of a local folder
+    try:
+        whole = keep(recipe, lambda: hub.source(name.source, name.options, cache))
+    except StudyError:
+        shutil.rmtree(cache, ignore_errors=True)
+        raise
+    shutil.rmtree(cache, ignore_errors=True)
+    return whole
 
 
-def keep_back(arrays: Arrays, size: int, seed: int) -> Arrays:
-    """A validation split: `size` training images, class-balanced, in place of the test images; the others to train on.
-
-    Raises StudyError if it would leave nothing to train on.
-    """
-    if size >= len(arrays.train_labels):
-        raise StudyError(f"{size} validation images leave none of the {len(arrays.train_labels)} to train on")
-    back = subset(arrays.train_labels, len(arrays.class_names), size, seed)
-    rest = np.delete(np.arange(len(arrays.train_labels)), back)
-    images, labels = arrays.train_images, arrays.train_labels
-    return Arrays(images[rest], labels[rest], images[back], labels[back], arrays.class_names)
-
-
-def subset(labels: Labels, classes: int, size: int, seed: int) -> Labels:
-    """Positions, ascending, of `size` examples whose classes' counts differ by at most one.
-
-    Each class has an order of its own, drawn from (seed, class), and gives its first ones; the seed also draws which
-    classes give one more. So for one seed a smaller subset is contained in every larger one. Raises StudyError if a
-    class has too few.
-    """
-    turn = np.random.default_rng([seed, classes]).permutation(classes)
-    share = np.full(classes, size // classes)
-    share[turn[: size % classes]] += 1
-    available = np.bincount(labels, minlength=classes)
-    if (share > available).any():
-        raise StudyError(
-            f"--train-size {size} takes up to {share.max()} images of each of the {classes} classes, but the smallest "
-            f"has {available.min()}: at most {available.min() * classes} can be taken in balance"
-        )
-    chosen = []
-    for label in range(classes):
-        positions = np.flatnonzero(labels == label)
-        order = np.random.default_rng([seed, classes, label]).permutation(len(positions))
-        chosen.append(positions[order[: share[label]]])
-    return np.sort(np.concatenate(chosen))
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

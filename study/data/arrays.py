@@ -1,33 +1,61 @@
-"""What a data set is once prepared, and how arrays that cost something to prepare are kept on disk."""
+"""What a data set is in memory or mapped into it: arrays, rows of arrays, their fingerprint and their grey levels."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import platformdirs
-from filelock import FileLock
-
-from study.config import digest
-from study.errors import StudyError
 
 Images = npt.NDArray[np.uint8]  # (N, C, H, W)
 Labels = npt.NDArray[np.int64]  # (N,)
+Levels = npt.NDArray[np.int64]  # (C, 256): how often each grey level occurs in each channel
+
+AT_ONCE = 32 * 2**20  # bytes of images that are read at a time where all of them are
+
+
+class Rows:
+    """Some images of a memory map, in any order, of which only those that are indexed are read.
+
+    Indexing gives plain arrays; `np.asarray` reads all.
+    """
+
+    def __init__(self, images: Images, rows: Labels):
+        self.images, self.rows = images, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *images.shape[1:]), images.dtype, images.ndim
+        self.nbytes = len(rows) * int(np.prod(images.shape[1:])) * images.itemsize
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> Images:
+        return np.asarray(self.images[self.rows[key]])
+
+    def __iter__(self) -> Iterator[Images]:
+        return (self[number] for number in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+
+def pick(images: Images | Rows, rows: Labels) -> Images | Rows:
+    """The images at these positions: copied from memory, but of a memory map remembered only (`Rows`)."""
+    if isinstance(images, Rows):
+        return Rows(images.images, images.rows[rows])
+    return Rows(images, rows) if isinstance(images, np.memmap) else images[rows]
 
 
 class Arrays(NamedTuple):
     """A data set: uint8 images (N, C, H, W), int64 labels (N,), the names of the classes in the labels' order."""
 
-    train_images: Images
+    train_images: Images | Rows
     train_labels: Labels
-    test_images: Images
+    test_images: Images | Rows
     test_labels: Labels
     class_names: tuple[str, ...]
 
@@ -36,9 +64,30 @@ def fingerprint(arrays: Arrays) -> str:
     """12 hexadecimal digits of SHA-256 over type, shape and bytes of images and labels. The names are not in it."""
     content = hashlib.sha256()
     for array in arrays[:4]:
-        content.update(f"{array.dtype.str} {array.shape}\n".encode())
-        content.update(np.ascontiguousarray(array).data)
+        content.update(header(array.dtype, array.shape))
+        for part in parts(array):
+            content.update(np.ascontiguousarray(part).data)
     return content.hexdigest()[:12]
+
+
+def header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What a fingerprint hashes before the bytes of an array."""
+    return f"{dtype.str} {shape}\n".encode()
+
+
+def count_levels(images: Images | Rows) -> Levels:
+    """How often each of 256 grey levels occurs in each channel (C, 256), of images (N, C, H, W)."""
+    counts = np.zeros((images.shape[1], 256), np.int64)
+    for part in parts(images, AT_ONCE // 32):  # numpy counts in 8 bytes what is stored in one
+        for channel, row in enumerate(counts):
+            row += np.bincount(part[:, channel].ravel(), minlength=256)
+    return counts
+
+
+def parts(array: npt.NDArray[Any] | Rows, size: int = AT_ONCE) -> Iterator[npt.NDArray[Any]]:
+    """The array in pieces of about `size` bytes, along its first axis."""
+    step = max(1, size * len(array) // max(1, array.nbytes))
+    return (array[start : start + step] for start in range(0, len(array), step))
 
 
 # ---------------------------------------------------------------- places on disk
@@ -62,63 +111,3 @@ def writable(data_dir: Path) -> Path:
     existing = next(folder for folder in (data_dir, *data_dir.absolute().parents) if folder.exists())
     allowed = os.access(existing, os.W_OK) and existing.stat().st_mode & 0o222
     return data_dir if allowed else user_data_dir()
-
-
-# ---------------------------------------------------------------- prepared once, mapped into memory from then on
-
-
-def empty_images(shape: tuple[int, ...], split: str, folder: Path | None) -> Images:
-    """Room for a split's images: in memory, or in the file of a folder that `prepared` will keep."""
-    if folder is None:
-        return np.empty(shape, np.uint8)
-    return np.lib.format.open_memmap(folder / f"{split}_images.npy", "w+", np.uint8, shape)
-
-
-def prepared(data_dir: Path, slug: str, recipe: Any, make: Callable[[Path], Arrays]) -> Arrays:
-    """The arrays that `make` makes, from disk if some process made them before.
-
-    `recipe` is a JSON value that says all that decides them; its hash names the folder `prepared/SLUG-HASH` below the
-    data folder, or below the user's cache where the data folder is read-only. `make` is given a folder in which it may
-    put images by `empty_images`. The folder gets its name when it is complete; processes that want the same arrays at
-    the same time wait for the first. Images come back as memory maps.
-    """
-    name = f"prepared/{slug}-{digest(recipe)}"
-    folder = data_dir / name
-    if not folder.is_dir():
-        folder = writable(data_dir) / name
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{folder}.lock"):
-                if not folder.is_dir():
-                    partial = Path(f"{folder}.partial")
-                    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: we hold the lock
-                    partial.mkdir()
-                    try:
-                        _write(make(partial), partial)
-                        partial.rename(folder)
-                    finally:
-                        shutil.rmtree(partial, ignore_errors=True)
-        except OSError as error:
-            raise StudyError(f"cannot keep prepared images in {folder}: {error}; name another --data-dir") from error
-    return _read(folder)
-
-
-def _write(arrays: Arrays, folder: Path) -> None:
-    for name, value in arrays._asdict().items():
-        if name == "class_names":
-            (folder / "class_names.json").write_text(json.dumps(value))
-        elif isinstance(value, np.memmap):
-            value.flush()
-        else:
-            np.save(folder / f"{name}.npy", value)
-
-
-def _read(folder: Path) -> Arrays:
-    try:
-        names = tuple(json.loads((folder / "class_names.json").read_text()))
-        # "c": pages are shared until somebody writes, and never reach the disk; torch warns of read-only arrays
-        train, test = (np.load(folder / f"{split}_images.npy", mmap_mode="c") for split in ("train", "test"))
-        train_labels, test_labels = (np.load(folder / f"{split}_labels.npy") for split in ("train", "test"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"the prepared images in {folder} are damaged ({error}): delete this folder") from error
-    return Arrays(train, train_labels, test, test_labels, names)

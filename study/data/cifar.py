@@ -10,7 +10,6 @@ import hashlib
 import io
 import pickle
 import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,18 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
 
-from study.data.arrays import Arrays, Images, Labels, empty_images, writable
-from study.data.folders import square
+from study.data.arrays import Arrays, Images, Labels, Rows, writable
+from study.data.sources import Blocks, Source, fit
 from study.errors import StudyError
 
 BASE_URL = "https://www.cs.toronto.edu/~kriz"
 SIDE = 32
+AT_ONCE = 256  # images that are resized before they are written
 
 
 @dataclass(frozen=True)
-class Source:
+class Official:
     """An official archive, the files in it with their MD5, and the keys of the labels to take from them."""
 
     title: str
@@ -48,8 +47,8 @@ class Source:
         return {**self.train, **self.test, **self.meta}
 
 
-def _cifar100(labels: bytes, names: bytes) -> Source:
-    return Source(
+def _cifar100(labels: bytes, names: bytes) -> Official:
+    return Official(
         title="CIFAR-100",
         archive="cifar-100-python.tar.gz",
         archive_md5="eb9058c3a382ffc7106e4002c42a8d85",
@@ -63,7 +62,7 @@ def _cifar100(labels: bytes, names: bytes) -> Source:
 
 
 SOURCES = {
-    "cifar10": Source(
+    "cifar10": Official(
         title="CIFAR-10",
         archive="cifar-10-python.tar.gz",
         archive_md5="c58f30108f718f92721af3b95e74349a",
@@ -85,19 +84,16 @@ SOURCES = {
 }
 
 
-def extracted(source: Source, data_dir: Path) -> Path | None:
+def extracted(source: Official, data_dir: Path) -> Path | None:
     """The folder of the extracted files: below the data folder or the data folder itself; None if there is none."""
     if (data_dir / source.folder).is_dir():
         return data_dir / source.folder
     return data_dir if any((data_dir / name).is_file() for name in source.files) else None
 
 
-def load(
-    source: Source, data_dir: Path, image_size: int = SIDE, folder: Path | None = None, base_url: str = BASE_URL
-) -> Arrays:
-    """The data set at any size: files from the extracted folder, else from the archive, else downloaded.
+def load(source: Official, data_dir: Path, base_url: str = BASE_URL) -> Arrays:
+    """The data set at its own size: files from the extracted folder, else from the archive, else downloaded.
 
-    Another size than 32 is made by Pillow's bicubic filter; `folder` then holds the images (arrays.empty_images).
     Raises StudyError if files are missing, cut short, damaged or not the official ones, and if there is no network.
     """
     unpacked = extracted(source, data_dir)
@@ -108,31 +104,32 @@ def load(
     meta = unpickle(contents[next(iter(source.meta))], source.title)
     train_images, train_labels = _examples(source, [contents[name] for name in source.train])
     test_images, test_labels = _examples(source, [contents[name] for name in source.test])
-    if image_size != SIDE:
-        train_images = _resized(train_images, image_size, "train", folder)
-        test_images = _resized(test_images, image_size, "test", folder)
     names = tuple(name.decode() for name in meta[source.names])
     return Arrays(train_images, train_labels, test_images, test_labels, names)
 
 
-def _examples(source: Source, contents: list[bytes]) -> tuple[Images, Labels]:
+def resized(arrays: Arrays, side: int) -> Source:
+    """The images at another size, by Pillow's bicubic filter."""
+
+    def split(images: Images | Rows, labels: Labels) -> Blocks:
+        starts = range(0, len(labels), AT_ONCE)
+        pieces = ((fit(images[at : at + AT_ONCE], False, side), labels[at : at + AT_ONCE]) for at in starts)
+        return Blocks(len(labels), pieces)
+
+    return Source(split(*arrays[:2]), split(*arrays[2:4]), arrays.class_names)
+
+
+def _examples(source: Official, contents: list[bytes]) -> tuple[Images, Labels]:
     batches = [unpickle(content, source.title) for content in contents]
     pixels = batches[0][b"data"] if len(batches) == 1 else np.concatenate([batch[b"data"] for batch in batches])
     labels = np.concatenate([np.array(batch[source.labels], np.int64) for batch in batches])
     return pixels.reshape(-1, 3, SIDE, SIDE), labels
 
 
-def _resized(images: Images, side: int, split: str, folder: Path | None) -> Images:
-    resized = empty_images((len(images), 3, side, side), split, folder)
-    for number, image in enumerate(images):
-        resized[number] = square(Image.fromarray(image.transpose(1, 2, 0)), side)
-    return resized
-
-
 # ---------------------------------------------------------------- files
 
 
-def _read_folder(source: Source, folder: Path) -> dict[str, bytes]:
+def _read_folder(source: Official, folder: Path) -> dict[str, bytes]:
     contents = {}
     for name, md5 in source.files.items():
         path = folder / name
@@ -153,29 +150,22 @@ def _read_folder(source: Source, folder: Path) -> dict[str, bytes]:
     return contents
 
 
-def _read_archive(source: Source, path: Path) -> dict[str, bytes]:
+def _read_archive(source: Official, path: Path) -> dict[str, bytes]:
+    """The archive's files. What has another MD5 is not unpacked: it may hold thousands of times its size."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
-    try:
-        with tarfile.open(path, "r:gz") as tar:
-            members = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
-            contents = {name: members[f"{source.folder}/{name}"] for name in source.files}
-            read = {name: file.read() for name, file in contents.items() if file is not None}
-    except EOFError:
-        problem = f"is cut short at {path.stat().st_size:,} bytes"
-    except (tarfile.TarError, zlib.error, OSError, KeyError):
-        problem = "is damaged or not the official archive"
-    else:
-        problem = "is not the official archive"
-        if found == source.archive_md5:
-            return read
-    raise StudyError(
-        f"{source.title}: {path} {problem} (MD5 {found}, not {source.archive_md5}); "
-        "delete it, and it will be downloaded again"
-    )
+    if found != source.archive_md5:
+        raise StudyError(
+            f"{source.title}: {path} is cut short, damaged or not the official archive ({path.stat().st_size:,} bytes, "
+            f"MD5 {found}, not {source.archive_md5}); delete it, and it will be downloaded again"
+        )
+    with tarfile.open(path, "r:gz") as tar:
+        members = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        contents = {name: members[f"{source.folder}/{name}"] for name in source.files}
+        return {name: file.read() for name, file in contents.items() if file is not None}
 
 
-def _find_archive(source: Source, data_dir: Path, base_url: str) -> Path:
+def _find_archive(source: Official, data_dir: Path, base_url: str) -> Path:
     """The archive in the data folder (or, where that is read-only, in the user's cache), downloaded if need be."""
     place = writable(data_dir)
     for folder in (data_dir, place):
@@ -191,7 +181,7 @@ def _find_archive(source: Source, data_dir: Path, base_url: str) -> Path:
     return place / source.archive
 
 
-def _download(source: Source, place: Path, base_url: str) -> None:
+def _download(source: Official, place: Path, base_url: str) -> None:
     import pooch
     import requests
 

@@ -1,38 +1,48 @@
-"""Image trees with a folder per class, and how any picture becomes a square of 8-bit RGB."""
+"""Image trees with a folder per class."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
-from tqdm import tqdm  # type: ignore[import-untyped]
 
-from study.data.arrays import Arrays, Images, Labels, empty_images
+from study.data.arrays import Labels
+from study.data.sources import Files, Source
 from study.errors import StudyError
 
 NOTES = {".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".ini", ".db"}  # what lies beside images in public data sets
 
 
-class Tree(NamedTuple):
-    """The image files of a folder, each with its label, and the classes' names."""
+class Split(NamedTuple):
+    """Paths of the image files below a split's folder, each with its label."""
 
-    root: Path
-    train: list[tuple[Path, int]]
-    test: list[tuple[Path, int]]
+    folder: Path
+    files: list[str]
+    labels: Labels
+
+    def items(self, first: int, last: int) -> list[tuple[str, str | bytes]]:
+        """The paths of some files, which are their names too."""
+        paths = [str(self.folder / file) for file in self.files[first:last]]
+        return [(path, path) for path in paths]
+
+
+class Tree(NamedTuple):
+    """The image files of a folder, the classes' names, and what tells a changed folder."""
+
+    train: Split
+    test: Split
     class_names: tuple[str, ...]
+    recipe: str  # SHA-256 of path, label, size in bytes and time of change of every file
 
     @property
-    def recipe(self) -> list[Any]:
-        """What tells a changed folder: path, size in bytes and time of change of every file."""
-        facts = []
-        for path, label in (*self.train, *self.test):
-            status = path.stat()
-            facts.append([str(path.relative_to(self.root)), label, status.st_size, status.st_mtime_ns])
-        return facts
+    def source(self) -> Source:
+        """Both splits, to be decoded."""
+        train, test = (Files(split.labels, split.items) for split in (self.train, self.test))
+        return Source(train, test, self.class_names)
 
 
 def scan(root: Path) -> Tree:
@@ -48,11 +58,15 @@ def scan(root: Path) -> Tree:
     for split, wanted in ((train, "train/"), (test, "test/ or val/")):
         if not split.is_dir():
             raise StudyError(f"{root} has no {wanted}: a data set is train/CLASS/IMAGE and test/CLASS/IMAGE")
-    names, test_names = _classes(train), _classes(test)
-    if names != test_names:
-        apart = ", ".join(sorted(set(names) ^ set(test_names))[:5])
-        raise StudyError(f"{train} and {test} must have the same classes, but only one of them has: {apart}")
-    return Tree(root, _files(train, names), _files(test, names), names)
+    try:
+        names, test_names = _classes(train), _classes(test)
+        if names != test_names:
+            apart = ", ".join(sorted(set(names) ^ set(test_names))[:5])
+            raise StudyError(f"{train} and {test} must have the same classes, but only one of them has: {apart}")
+        facts = hashlib.sha256()
+        return Tree(_split(train, names, facts), _split(test, names, facts), names, facts.hexdigest())
+    except OSError as error:
+        raise StudyError(f"{root} cannot be read: {error}") from error
 
 
 def _classes(split: Path) -> tuple[str, ...]:
@@ -62,72 +76,29 @@ def _classes(split: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _files(split: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
-    found = []
+def _split(split: Path, names: tuple[str, ...], facts: hashlib._Hash) -> Split:
+    files: list[str] = []
+    counts = []
     for label, name in enumerate(names):
-        files = sorted(path for path in (split / name).rglob("*") if path.is_file())
-        images = [path for path in files if not path.name.startswith(".") and path.suffix.lower() not in NOTES]
-        if not images:
+        found = sorted(_walk(split / name, name), key=lambda fact: fact[0].split("/"))
+        if not found:
             raise StudyError(f"{split / name} has no images")
-        found += [(path, label) for path in images]
-    return found
+        for path, size, changed in found:
+            facts.update(os.fsencode(f"{split.name}/{path}\0{label} {size} {changed}\n"))
+            files.append(path)
+        counts.append(len(found))
+    return Split(split, files, np.repeat(np.arange(len(names)), counts))
 
 
-def load(tree: Tree, image_size: int, folder: Path | None = None) -> Arrays:
-    """All images of a tree, read once. Raises StudyError that names a file which is no readable image."""
-    train, test = (
-        _split(files, image_size, split, folder) for files, split in ((tree.train, "train"), (tree.test, "test"))
-    )
-    return Arrays(*train, *test, tree.class_names)
-
-
-def _split(files: list[tuple[Path, int]], side: int, split: str, folder: Path | None) -> tuple[Images, Labels]:
-    images = empty_images((len(files), 3, side, side), split, folder)
-
-    def place(number: int) -> None:
-        images[number] = read(files[number][0], side)
-
-    pool = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes and resizes outside the interpreter's lock
-    try:
-        numbers = pool.map(place, range(len(files)))
-        for _ in tqdm(numbers, f"preparing {split} images", total=len(files), disable=None, leave=False):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return images, np.array([label for _, label in files], np.int64)
-
-
-# ---------------------------------------------------------------- pictures
-
-
-def read(path: Path, side: int) -> Images:
-    """The image file as uint8 (3, side, side). Raises StudyError that names the file if Pillow cannot read it."""
-    try:
-        with Image.open(path) as image:
-            return square(image, side)
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged files
-        raise StudyError(f"{path} is not a readable image ({error}): mend or remove it") from error
-
-
-def square(image: Image.Image, side: int) -> Images:
-    """uint8 (3, side, side): turned upright by its EXIF, in RGB, the short side resized to `side`, the centre cropped.
-
-    Pillow's bicubic filter, which averages over the source's pixels when it shrinks.
-    """
-    upright = eight_bit_rgb(ImageOps.exif_transpose(image))
-    fitted = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
-    return np.asarray(fitted).transpose(2, 0, 1)
-
-
-def eight_bit_rgb(image: Image.Image) -> Image.Image:
-    """Any mode of Pillow as RGB: transparency over white, 16 bits scaled to 8, other ranges stretched to 0-255."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
-    elif image.mode in ("I", "F"):  # 32 bits without a unit: the image's own range
-        values = np.asarray(image, np.float64)
-        low, high = values.min(), values.max()
-        image = Image.fromarray((255 * (values - low) / max(high - low, 1e-12) + 0.5).astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+def _walk(folder: Path | str, name: str) -> Iterator[tuple[str, int, int]]:
+    """Path from the split on, size in bytes and time of change of every image file below a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = f"{name}/{entry.name}"
+            if entry.is_dir():
+                yield from _walk(entry.path, path)
+            elif entry.name.startswith(".") or os.path.splitext(entry.name)[1].lower() in NOTES:
+                continue
+            elif entry.is_file():
+                status = entry.stat()
+                yield path, status.st_size, status.st_mtime_ns

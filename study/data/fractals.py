@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, count
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -30,8 +29,9 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from study.config import Fractals
-from study.data.arrays import Arrays, empty_images
+from study.data.arrays import Arrays
 from study.data.counter import uniform
+from study.data.sources import Blocks, Source
 
 VERSION = 1  # raised whenever the images change, so that arrays prepared before are not taken for the same
 
@@ -281,14 +281,23 @@ def batch(
     return images, labels.to(device)
 
 
-def arrays(fractals: Fractals, image_size: int, folder: Path | None = None) -> Arrays:
-    """The whole data set of a configuration, made on the CPU; `folder` holds the images (arrays.empty_images)."""
-    made = {}
-    sizes: dict[Split, int] = {"train": fractals.train_images, "test": fractals.test_images}
-    for split, size in sizes.items():
-        images = empty_images((size, 3, image_size, image_size), split, folder)
-        for indices in tqdm(torch.arange(size).split(2048), f"drawing {split} fractals", disable=None, leave=False):
-            images[indices.numpy()] = batch(indices, fractals, split, image_size)[0].numpy()
-        made[split] = images, (np.arange(size) % fractals.classes)
+def blocks(fractals: Fractals, image_size: int) -> Source:
+    """The whole data set of a configuration, made on the CPU block by block as it is asked for."""
+
+    def split(name: Split, size: int) -> Blocks:
+        chunks = torch.arange(size).split(2048)
+        bar = tqdm(chunks, f"drawing {name} fractals", disable=None, leave=False)
+        made = (batch(indices, fractals, name, image_size) for indices in bar)
+        return Blocks(size, ((images.numpy(), labels.numpy()) for images, labels in made))
+
     names = tuple(f"fractal {number}" for number in range(fractals.classes))
-    return Arrays(*made["train"], *made["test"], names)
+    return Source(split("train", fractals.train_images), split("test", fractals.test_images), names)
+
+
+def arrays(fractals: Fractals, image_size: int) -> Arrays:
+    """The whole data set of a configuration in memory."""
+    splits: dict[Split, int] = {"train": fractals.train_images, "test": fractals.test_images}
+    made = [batch(torch.arange(size), fractals, name, image_size)[0].numpy() for name, size in splits.items()]
+    labels = [np.arange(size) % fractals.classes for size in splits.values()]
+    names = tuple(f"fractal {number}" for number in range(fractals.classes))
+    return Arrays(made[0], labels[0], made[1], labels[1], names)

@@ -1,0 +1,150 @@
+"""The verbs about data: show, prepare, list, rm."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from study.cli.options import DataDir, ImageSize, Json, Settings, chosen_experiment, console, data_app, print_json
+from study.errors import StudyError
+
+if TYPE_CHECKING:
+    from study.data import Dataset
+    from study.data.prepared import Entry
+
+Name = Annotated[str, typer.Argument(help="A data set, as in --dataset.")]
+
+
+def described(data: Dataset, name: str, image_size: int) -> dict[str, Any]:
+    """What there is to say of a data set."""
+    return {
+        "name": name,
+        "image_size": image_size,
+        "train_images": len(data.train_labels),
+        "test_images": len(data.test_labels),
+        "classes": data.classes,
+        "fingerprint": data.fingerprint,
+    }
+
+
+@data_app.command("show")
+def data_show(
+    name: Name,
+    image_size: ImageSize = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG to write; by default NAME.png here.")] = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write a contact sheet of a data set as PNG, a row a class."""
+    from study.data import load
+    from study.data.show import contact_sheet
+
+    experiment = chosen_experiment(None, name, None, None, None, None, image_size, None, None, settings)
+    path = out or Path(f"{experiment.data.slug}.png")
+    data = load(experiment.data, data_dir)
+    contact_sheet(data, path)
+    if as_json:
+        print_json(described(data, name, experiment.data.image_size) | {"sheet": str(path)})
+        return
+    console.print(str(path), soft_wrap=True)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Name,
+    image_size: ImageSize = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make the arrays of a data set on disk, on all cores. The same command continues what was interrupted."""
+    from study.data import load
+
+    began = time.monotonic()
+    experiment = chosen_experiment(None, name, None, None, None, None, image_size, None, None, settings)
+    data = load(experiment.data, data_dir)
+    found = described(data, name, experiment.data.image_size) | {"seconds": round(time.monotonic() - began, 2)}
+    if as_json:
+        print_json(found)
+        return
+    console.print(
+        f"{escape(name)}: {found['train_images']:,} training and {found['test_images']:,} test images of "
+        f"{found['image_size']} pixels, {found['classes']} classes, fingerprint {found['fingerprint']}, "
+        f"in {found['seconds']:.1f} s",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@data_app.command("list")
+def data_list(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """What is prepared, where, and how large."""
+    found = _entries(data_dir)
+    if as_json:
+        print_json([entry._asdict() | {"folder": str(entry.folder)} for entry in found])
+        return
+    table = Table("data", "pixels", "training", "test", "classes", "MB", "state", "fingerprint", "folder")
+    for entry in found:
+        counts = (entry.train_images, entry.test_images, entry.classes)
+        table.add_row(
+            escape(entry.name),
+            str(entry.image_size or ""),
+            *("" if count is None else f"{count:,}" for count in counts),
+            f"{entry.bytes / 1e6:,.1f}",
+            entry.state,
+            entry.fingerprint,
+            escape(str(entry.folder)),
+        )
+    console.print(table)
+    console.print(f"{len(found)} prepared, {sum(entry.bytes for entry in found) / 1e9:,.2f} GB in all")
+
+
+@data_app.command("rm")
+def data_rm(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="As `study data list` shows: data or folder.")],
+    image_size: Annotated[int | None, typer.Option(help="Only those of this side.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Remove prepared arrays, and nothing else: what they were made from stays."""
+    from study.data.prepared import remove
+
+    found = _entries(data_dir)
+    chosen: list[Entry] = []
+    for name in names:
+        known = {name, str(Path(name).expanduser().absolute())}
+        fits = [entry for entry in found if known & {entry.name, entry.folder.name, str(entry.folder.absolute())}]
+        fits = [entry for entry in fits if image_size in (None, entry.image_size)]
+        if not fits:
+            raise StudyError(f"nothing is prepared of {name!r}: study data list shows what is")
+        chosen += [entry for entry in fits if entry not in chosen]
+    size = sum(entry.bytes for entry in chosen)
+    if not yes:
+        if not sys.stdin.isatty() or as_json:
+            raise StudyError(f"{len(chosen)} folders, {size / 1e6:,.1f} MB: say --yes to remove them")
+        for entry in chosen:
+            console.print(str(entry.folder), soft_wrap=True)
+        if not typer.confirm(f"Remove {len(chosen)} folders, {size / 1e6:,.1f} MB?"):
+            raise typer.Exit(1)
+    for entry in chosen:
+        remove(entry.folder)
+    if as_json:
+        print_json([str(entry.folder) for entry in chosen])
+        return
+    for entry in chosen:
+        console.print(f"removed {entry.folder}", soft_wrap=True)
+
+
+def _entries(data_dir: Path | None) -> list[Entry]:
+    from study.data import default_data_dir
+    from study.data.prepared import entries
+
+    return entries((data_dir or default_data_dir()).expanduser())
