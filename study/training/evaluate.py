@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from study.data.arrays import Images, Levels, Rows, count_levels
+from study.data.batches import tensor
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -20,16 +23,19 @@ class Normalisation:
     @classmethod
     def of(cls, images_NCHW: Tensor, device: torch.device) -> Normalisation:
         """Measured exactly, from each channel's histogram of 256 levels. A constant channel gets deviation 1."""
-        channels = images_NCHW.shape[1]
+        return cls.from_levels(count_levels(images_NCHW.cpu().numpy()), device)
+
+    @classmethod
+    def from_levels(cls, levels_C256: Levels, device: torch.device) -> Normalisation:
+        """From how often each grey level occurs in each channel, as a prepared data set knows it (`Dataset.levels`)."""
         levels = torch.arange(256, dtype=torch.float64)
         moments = []
-        for channel in range(channels):
-            counts = torch.bincount(images_NCHW[:, channel].reshape(-1).cpu(), minlength=256).double()
+        for counts in torch.from_numpy(levels_C256).double():
             mean = (counts * levels).sum() / counts.sum()
             variance = (counts * (levels - mean) ** 2).sum() / counts.sum()
             moments.append((mean, variance.sqrt() if variance > 0 else torch.ones_like(variance)))
         mean_1C11, std_1C11 = (
-            torch.stack(m).float().view(1, channels, 1, 1).to(device) for m in zip(*moments, strict=True)
+            torch.stack(m).float().view(1, len(levels_C256), 1, 1).to(device) for m in zip(*moments, strict=True)
         )
         return cls(mean_1C11, std_1C11)
 
@@ -47,7 +53,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 @torch.inference_mode()
 def evaluate(
     network: nn.Module,
-    images_NCHW: Tensor,
+    images_NCHW: Tensor | Images | Rows,
     labels_N: Tensor,
     normalise: Normalisation,
     precision: str,
@@ -64,7 +70,8 @@ def evaluate(
     loss = torch.zeros((), dtype=torch.float64)
     correct = torch.zeros((), dtype=torch.int64)
     for start in range(0, len(labels_N), batch_size):
-        images = images_NCHW[start : start + batch_size].to(device)
+        some = images_NCHW[start : start + batch_size]
+        images = (some if isinstance(some, Tensor) else tensor(some)).to(device)
         labels_B = labels_N[start : start + batch_size].to(device)
         with autocast(precision, device):
             logits_BK = network(normalise(images))

@@ -21,7 +21,7 @@ from torch import nn
 
 from study.config import Run, digest
 from study.data import Dataset, load
-from study.data.batches import Batches
+from study.data.batches import Batches, tensor
 from study.data.stream import Stream
 from study.environment import environment
 from study.errors import Gone
@@ -68,9 +68,9 @@ def train(
 
     # Data: whole arrays, nothing random in the input. The order of epoch e depends on the run's seed and on e alone.
     data = data or load(run.data, data_dir)
-    train_images, train_labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
-    test_images, test_labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
-    normalise = Normalisation.of(train_images, where)
+    train_images, train_labels = data.train_images, torch.from_numpy(data.train_labels)
+    test_images, test_labels = data.test_images, torch.from_numpy(data.test_labels)
+    normalise = Normalisation.from_levels(data.levels, where)
     batches: Batches | Stream
     if run.data.stream:  # fresh images at every step; the probe are the first ones, all seen once the first block is
         batches, images_in_epoch = Stream(run.data, recipe.batch_size, run.seed, where), recipe.samples or 0
@@ -79,7 +79,7 @@ def train(
         batches = Batches(train_images, train_labels, recipe.batch_size, run.seed, where)
         images_in_epoch = len(train_labels)
         probe = probe_indices(images_in_epoch, recipe.probe_size)
-        probe_images, probe_labels = train_images[probe], train_labels[probe]
+        probe_images, probe_labels = tensor(train_images[probe.numpy()]), train_labels[probe]
 
     # Network: its initial weights have a generator of their own. Fine-tuning draws the classifier alone.
     make = build if run.start is None else partial(build_from, run.start)
