@@ -17,13 +17,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from study.cli import app
-from study.config import Data, Run, TimmVariant, Training
+from study.config import Blocks, Data, Run, TimmVariant, Training
 from study.data import arrays, decode, hub, load, parse_name, prepared
 from study.data.arrays import Rows, count_levels
 from study.data.batches import Batches, order
 from study.data.pictures import read
 from study.errors import StudyError
+from study.models.catalog import resolve
+from study.models.sizing import Budget, strides_of
 from study.training.evaluate import Normalisation
+from study.training.loop import probe_indices, train
 
 
 @pytest.fixture(autouse=True)
@@ -523,3 +526,37 @@ def test_unfinished_and_damaged_sets_are_listed_and_removed(tmp_path):
         prepared.remove(entry.folder)
     assert prepared.entries(tmp_path / "data") == []
     assert (tmp_path / "x.npz").exists()
+
+
+# ---------------------------------------------------------------- training on it
+
+
+def test_the_probe_of_class_sorted_data_holds_all_classes():
+    """A folder's images are sorted by class: the first ones would all be of one class."""
+    labels = np.repeat(np.arange(20), 100)[probe_indices(2000, 200)]
+    counts = np.bincount(labels, minlength=20)
+    assert counts.min() >= 2
+    assert counts.max() <= 22
+
+
+def test_a_run_on_prepared_rows_is_the_run_on_the_same_arrays_and_resumes(tmp_path, monkeypatch):
+    """Bit for bit: a subset of a map read ahead, stopped on the way or not, against arrays in memory."""
+    name = saved(tmp_path, train_images=np.repeat(IMAGES, 2, 1).repeat(2, 2), test_images=IMAGES[:9])
+    data = Data(name=name, image_size=16, train_size=24)
+    place = tmp_path / "data"
+    data = data.model_copy(update={"fingerprint": load(data, place).fingerprint})
+    cctt = resolve("C-C-T-T", Budget(60_000, "parameters", strides_of("fine", 16), 3, 16, Blocks()))
+    run = Run(variant=cctt, data=data, training=Training(epochs=2, batch_size=8, probe_size=8), seed=0)
+
+    def finish(folder: str, stops: int = 0) -> dict:
+        if stops:
+            calls = iter(range(100))
+            assert train(run, tmp_path / folder, data_dir=place, should_stop=lambda: next(calls) == stops) is None
+        result = train(run, tmp_path / folder, data_dir=place)
+        assert result is not None
+        return {key: value for key, value in result["final"].items() if "second" not in key}
+
+    mapped, stopped = finish("a"), finish("b", stops=3)
+    assert mapped == stopped
+    monkeypatch.setattr("study.data.parts.pick", lambda images, rows: np.array(images)[rows])
+    assert finish("c") == mapped
