@@ -61,6 +61,12 @@ def checksum(path: Path, size: int | None = None) -> str:
     return sha.hexdigest()
 
 
+def seal(value: dict[str, Any]) -> str:
+    """SHA-256 of a JSON object, whatever the order of its keys, but for its own `checksums`."""
+    rest = {key: part for key, part in value.items() if key != "checksums"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def remove_temporaries(folder: Path) -> None:
     """What writers left that were killed amid `atomic`. To be called by whoever alone may write there."""
     for path in folder.glob(".*.tmp"):

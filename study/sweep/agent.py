@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +203,8 @@ def _output_to(path: Path) -> Iterator[None]:
 
 
 def _broken(words: str) -> int:
-    print(words, file=sys.stderr, flush=True)
+    with suppress(OSError):  # the log may lie on a disk that is full, or gone
+        print(words, file=sys.stderr, flush=True)
     return BROKEN
 
 
@@ -237,6 +238,8 @@ def main(order: Order) -> int:
     except StudyError as error:
         return _broken(str(error))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return FULL
         traceback.print_exc()
         return _broken(f"{type(error).__name__}: {error}")
 

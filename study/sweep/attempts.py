@@ -151,7 +151,7 @@ class Hold:
         self.folder, self.number, self.token = folder, number, token
         self.count, self.live, self.ended = 0, dict[str, Any](), ""
         self._lock = threading.Lock()  # between the thread that beats and the one that trains
-        self._step = os.open(self._path("step"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        self._step = os.open(self._path("step"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
 
     def check(self) -> None:
         """To be called before every write. Raises Fenced after a takeover, Gone if the folder is.
@@ -205,9 +205,13 @@ def take(folder: Path, watch: Watch, agent: str = "", code: str = "") -> Hold | 
         "token": token, "machine": machine(), "host": platform.node(), "pid": os.getpid(), "born": born(os.getpid()),
         "agent": agent, "code": code, "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(claim, file)
-    hold = Hold(folder, number, token)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(claim, file)
+        hold = Hold(folder, number, token)
+    except OSError:  # no space: a claim that nobody can read would be waited for
+        (folder / "attempts" / f"{number}.json").unlink(missing_ok=True)
+        raise
     hold.beat()
     return hold
 

@@ -100,6 +100,7 @@ class _Drive:
         self.stillborn = 0
         self.ours: dict[str, str] = {}  # runs that agents of ours held last, with the agent
         self.names: set[str] = set()  # of our agents
+        self.killed: set[str] = set()  # of these, the ones that a signal killed
         self.shown: dict[str, int] = {}  # runs that are shown at work, with the number of their attempt
         self.left: dict[str, tuple[Store, Run]] = {}  # runs that have not ended
         self.free = 0  # of these, the ones that nobody holds
@@ -197,6 +198,8 @@ class _Drive:
     def _agent_ended(self, ended: Ended) -> None:
         """What an agent's way of leaving means for the others."""
         had_run = ended.agent in self.ours.values()
+        if ended.status < 0:
+            self.killed.add(ended.agent)
         if ended.status == FULL:
             folder = self.work[0][0].folder
             self._stop(f"a full disk: make room where {folder} lies")
@@ -231,7 +234,7 @@ class _Drive:
             last = attempts.last(folder)
             if self.watch.holder(folder) is not None:
                 self.outcome.elsewhere.append(run_id)
-            elif last is not None and not last.ended and run_id in self.ours:
+            elif self.ours.get(run_id) in self.killed:
                 self.outcome.killed.append(run_id)
             if run_id in self.shown:
                 self.display.ended(run, "runs in another sweep" if run_id in self.outcome.elsewhere else _how(last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -20,7 +21,9 @@ from study.sweep.executors.local import Slot
 from study.sweep.plan import Plan
 
 STEPS = 3
-START_SECONDS = 4.0  # of a process, with its imports and its data
+START_SECONDS = 4.0  # of an agent, with its imports and its data
+RUN_SECONDS = 0.5  # of a further run in it
+END_SECONDS = 10.0  # of a sweep: its tables and figures
 
 
 @dataclass(frozen=True)
@@ -55,23 +58,28 @@ def measure(
         for slot in slots
     ]
     found: list[dict[str, list[float]]] = []
-    for process in processes:
-        out, err = process.communicate()
-        if process.returncode:
-            raise StudyError(f"measuring the variants failed: {err.strip().splitlines()[-1] if err else 'no message'}")
-        found.append(json.loads(out.splitlines()[-1]))
+    try:
+        for process in processes:
+            out, err = process.communicate()
+            if process.returncode:
+                last = err.strip().splitlines()[-1] if err.strip() else "no message"
+                raise StudyError(f"measuring the variants failed: {last}")
+            found.append(json.loads(out.splitlines()[-1]))
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
     return {label: Speed(*(sum(times[label][i] for times in found) / len(found) for i in (0, 1))) for label in variants}
 
 
 def estimate(runs: Sequence[Run], plan: Plan, speeds: Mapping[str, Speed], at_once: int) -> float:
-    """Seconds that `runs` will take: their steps, their evaluations, and starting their processes."""
+    """Seconds that `runs` will take: starting the agents, steps and all evaluations, and the figures at the end."""
     recipe = plan.experiment.training
     evaluations = len(recipe.evaluation_points(plan.train_images))
-    batches = evaluations * (min(recipe.probe_size, plan.train_images) + plan.test_images) / recipe.batch_size
-    each = [
-        START_SECONDS + plan.steps * speeds[run.label].step + batches * speeds[run.label].evaluation for run in runs
-    ]
-    return max(sum(each) / at_once, max(each, default=0.0))
+    parts = (min(recipe.probe_size, plan.train_images), plan.test_images)
+    batches = evaluations * sum(math.ceil(images / recipe.batch_size) for images in parts)
+    each = [RUN_SECONDS + plan.steps * speeds[run.label].step + batches * speeds[run.label].evaluation for run in runs]
+    return START_SECONDS + max(sum(each) / at_once, max(each, default=0.0)) + END_SECONDS
 
 
 def stream_share(variant: Variant, data: Data, training: Training, rounds: int = 5, device: str = "cpu") -> float:

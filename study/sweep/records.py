@@ -9,12 +9,12 @@ from typing import Any
 
 from study.config import Run, parse_model
 from study.errors import StudyError
-from study.files import checksum, read_json
+from study.files import checksum, read_json, seal
 
 __all__ = ["FILES", "Damaged", "Record", "read_json", "read_record", "read_run", "sound_weights"]
 
 FILES = ("run.json", "metrics.jsonl", "result.json")
-REQUIRED = {"id", "label", "seed", "status", "steps", "samples", "seconds", "final", "environment"}  # of result.json
+REQUIRED = {"status", "samples", "seconds", "final", "environment"}  # of result.json
 
 
 class Damaged(StudyError):
@@ -59,19 +59,21 @@ def read_record(folder: Path) -> Record:
         raise Damaged(path, str(error)) from None
     if not isinstance(result, dict) or (missing := REQUIRED - result.keys()):
         raise Damaged(path, "it is not a result" if not isinstance(result, dict) else f"it lacks {min(missing)}")
-    if result["id"] != run.id:
+    if result.get("id", run.id) != run.id:
         raise Damaged(path, f"it is that of run {result['id']}")
+    checksums = result.get("checksums", {})
+    if not isinstance(checksums, dict) or checksums.get("result.json", seal(result)) != seal(result):
+        raise Damaged(path, "its checksum is not that of its content")
     if "run" in result and result["run"] != run.model_dump(mode="json") and not _same_run(result["run"], run):
         raise Damaged(path, "its configuration is not that of run.json")
     try:
         rows = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
-        known = result.get("checksums", {}).get("metrics.jsonl")
-        sound = known is None or known == checksum(curve)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        sound = "metrics.jsonl" not in checksums or checksums["metrics.jsonl"] == checksum(curve)
+    except (OSError, ValueError, RecursionError) as error:
         raise Damaged(curve, str(error)) from None
     if not sound or any(not isinstance(row, dict) for row in rows):
         raise Damaged(curve, "it is not the curve that result.json knows")
-    if (rows[-1] if rows else None) != result["final"]:
+    if (rows[-1] if rows else None) != (result["final"] or None):
         raise Damaged(curve, "its last row is not the end that result.json has")
     return Record(run, result, rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from study.sweep import attempts
 from study.sweep.family import results_folders
 from study.sweep.store import STATES, Store
 
@@ -29,6 +30,23 @@ def _status(store: Store, rates: str) -> Status:
         for seed in store.experiment.seeds:
             run_id = started.get((label, seed))
             state = store.state(run_id) if run_id else "missing"
-            rows.append({"variant": label, "seed": seed, "run": run_id, "state": state})
+            rows.append({"variant": label, "seed": seed, "run": run_id, "state": state, **_where(store, run_id, state)})
     counts = {state: sum(row["state"] == state for row in rows) for state in STATES}
     return {"folder": str(store.folder), "rates": rates, "counts": counts, "runs": rows}
+
+
+def _where(store: Store, run_id: str | None, state: str) -> dict[str, Any]:
+    """Where a run was made, or is being made and how far it is; what is wrong with it, if something is."""
+    if run_id is None:
+        return {}
+    if state in ("done", "diverged"):
+        made = store.result(run_id)["environment"]
+        return {key: made[key] for key in ("host", "code", "device") if key in made}
+    if state == "failed":
+        return {"why": (str(store.failure(run_id).get("log", "")).strip().splitlines() or [""])[-1]}
+    if state == "damaged":
+        return {"why": store.damaged().get(run_id, "")}
+    last = attempts.last(store.path(run_id))
+    if state == "running" and last is not None:
+        return {"host": last.host, "code": last.code, "agent": last.agent, "live": last.live}
+    return {}

@@ -80,8 +80,10 @@ class Store:
         self.folder = folder
         if not (folder / "experiment.json").exists():
             raise StudyError(_not_results(folder, "it has no experiment.json"))
-        text = (folder / "experiment.json").read_text(encoding="utf-8")
-        self.experiment = parse_model(Experiment, text, f"{folder / 'experiment.json'}: ")
+        state = read_json(folder / "experiment.json")
+        if isinstance(state, dict):
+            state.setdefault("depths", "free")  # so experiments were sized that do not say
+        self.experiment = parse_model(Experiment, json.dumps(state), f"{folder / 'experiment.json'}: ")
         self._parsed: dict[str, tuple[Any, Run]] = {}
         self._records: dict[str, tuple[Any, Record]] = {}
 
@@ -104,21 +106,13 @@ class Store:
         path = folder / "experiment.json"
         if path.exists():
             old = cls(folder)
-            rates = {**old.experiment.rates, **experiment.rates}
-            fixed, asked = (
-                each.model_dump(exclude={"variants", "seeds", "claims"}) for each in (old.experiment, experiment)
-            )
-            fixed["rates"], asked["rates"] = {**rates, **old.experiment.rates}, rates
-            if differs := differences(fixed, asked):
+            try:
+                experiment = joined(old.experiment, experiment, folder)
+            except StudyError:
                 if old.has_started():
-                    raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
+                    raise
                 shutil.rmtree(folder / "runs", ignore_errors=True)
                 (folder / "claims.json").unlink(missing_ok=True)
-            else:
-                variants = dict.fromkeys([*old.experiment.variants, *experiment.variants])
-                seeds = dict.fromkeys([*old.experiment.seeds, *experiment.seeds])
-                joined = {"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates}
-                experiment = experiment.model_copy(update=joined)
         write_json(path, experiment.model_dump(mode="json"))
         store = cls(folder)
         store._record_claims()
@@ -315,7 +309,7 @@ class Store:
     def claims_history(self) -> list[dict[str, Any]]:
         """Every version of the claims, with when it was stated and how many runs were done by then."""
         path = self.folder / "claims.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        return read_json(path) if path.exists() else []
 
     def _record_claims(self) -> None:
         claims = [claim.model_dump(mode="json") for claim in self.experiment.claims]
@@ -392,6 +386,17 @@ def _not_results(folder: Path, why: str) -> str:
     if (folder / FAMILY).exists():
         return f"{folder} holds a results folder for each size of the training set: name one of them, or study scale it"
     return f"{folder} is not a results folder: {why}"
+
+
+def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
+    """The experiment with the variants, seeds and tuned rates of both. StudyError, naming what differs otherwise."""
+    rates = {**old.rates, **new.rates}
+    fixed, asked = (each.model_dump(exclude={"variants", "seeds", "claims"}) for each in (old, new))
+    fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
+    if differs := differences(fixed, asked):
+        raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
+    variants, seeds = (dict.fromkeys([*a, *b]) for a, b in ((old.variants, new.variants), (old.seeds, new.seeds)))
+    return new.model_copy(update={"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates})
 
 
 def differences(old: Any, new: Any, where: str = "") -> str:

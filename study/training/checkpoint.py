@@ -6,6 +6,7 @@ curve is, is passed over: the previous one continues the run, to the same number
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def save(
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     with atomic(folder / NAME) as temporary:
-        torch.save(state, temporary)
+        write(state, temporary)
         seal = MARK + checksum(temporary).encode()
         with temporary.open("ab") as file:
             file.write(seal)
@@ -78,6 +79,18 @@ def load(
     if found:
         print("no checkpoint of this run is sound: it starts again", file=sys.stderr, flush=True)
     return None
+
+
+def write(value: Any, path: Path) -> None:
+    """`torch.save`, the same bytes under every name. A full disk is an OSError, whatever torch makes of it."""
+    try:
+        with path.open("wb") as file:
+            torch.save(value, file)
+    except RuntimeError:
+        with path.open("ab") as file:
+            file.write(bytes(2**20))
+            os.fsync(file.fileno())
+        raise
 
 
 def remove(folder: Path) -> None:

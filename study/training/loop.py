@@ -25,7 +25,7 @@ from study.data.batches import Batches, tensor
 from study.data.stream import Stream
 from study.environment import environment
 from study.errors import Gone
-from study.files import atomic, checksum, write_json, write_text
+from study.files import atomic, checksum, seal, write_json, write_text
 from study.models import build, place
 from study.models.cost import NetworkCost, network_cost
 from study.training import checkpoint
@@ -177,8 +177,7 @@ def finish(
     before_write()
     metrics.settle()
     with atomic(folder / "weights.pt") as temporary:
-        with temporary.open("wb") as file:  # by name, the archive would have the temporary name in it
-            torch.save(network.state_dict(), file)
+        checkpoint.write(network.state_dict(), temporary)
         weights = checksum(temporary)
     result: Row = {
         "id": run.id,
@@ -195,9 +194,10 @@ def finish(
         "final": metrics.rows[-1] if metrics.rows else None,
         "best_test_accuracy": max((row["test_accuracy"] for row in metrics.rows), default=None),
         "run": run.model_dump(mode="json"),
-        "checksums": {"metrics.jsonl": metrics.sha.hexdigest(), "weights.pt": weights},
         "environment": environment(next(network.parameters()).device.type),
     }
+    parts = {"metrics.jsonl": metrics.sha.hexdigest(), "weights.pt": weights, "result.json": seal(result)}
+    result["checksums"] = parts  # the last: all but itself
     before_write()
     write_json(folder / "result.json", result)
     checkpoint.remove(folder)

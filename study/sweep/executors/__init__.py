@@ -7,6 +7,7 @@ folders alone: the driver and the display read it there, wherever the agents are
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -21,6 +22,10 @@ WORN = 1  # a run failed in a way that may have harmed the process: start anothe
 BROKEN = 2  # it cannot work here, or no longer: the last line of its log says why, and another one would fare alike
 FULL = 4  # there is no space left in the folder of its run, which stays at its last checkpoint
 STOPPED = 3  # it was asked to leave, by a signal, by the end of its input or by `study stop`; its run is checkpointed
+
+
+# -P: a queue.py or einops.py in the current folder is never executed
+AGENT = (sys.executable, "-P", "-m", "study.sweep.agent")
 
 
 @dataclass(frozen=True)

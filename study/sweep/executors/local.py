@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.errors import StudyError
-from study.sweep.executors import Ended, Order
-
-# -P: a queue.py in the current folder is never executed
-AGENT = (sys.executable, "-P", "-m", "study.sweep.agent")
+from study.sweep.executors import AGENT, Ended, Order
 
 # glibc returns large blocks to the kernel and fetches them again at every step: up to 1.7 times slower. Keep them.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
