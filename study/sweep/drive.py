@@ -78,7 +78,8 @@ def drive(
     try:
         return _Drive(work, executor, display, fail_fast, deadline, patience).run(data_dir, wandb, retry_failed)
     except BaseException:
-        executor.stop()
+        if not executor.detached:
+            executor.stop()
         raise
 
 
@@ -121,6 +122,8 @@ class _Drive:
             wandb=cast(Any, wandb),
             patience=self.watch.patience,
         )
+        self.executor.attach(order)
+        self.names |= self.executor.alive()
         kill_at, asked = float("inf"), 0
         with interruptions() as interrupts:
             while True:
@@ -129,8 +132,10 @@ class _Drive:
                     self._agent_ended(ended)
                 self._look()
                 alive = self.executor.alive()
-                if not self.left and not alive:
-                    break
+                if not self.left:
+                    self.executor.release()
+                    if self.executor.detached or not alive:
+                        break
                 if not self.outcome.stopped:
                     self.outcome.stopped = self._reason_to_stop(interrupts, order)
                 if self.outcome.stopped and not asked:

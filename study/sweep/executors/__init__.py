@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from study.errors import StudyError
 from study.sweep.attempts import PATIENCE
@@ -71,6 +71,9 @@ class Executor(Protocol):
     agents: int  # how many to have at work at a time, if there is so much work
     detached: bool  # whether the agents stay at work when the sweep that started them is left by a signal
 
+    def attach(self, order: Order) -> None:
+        """Called first: find the agents that an earlier sweep of these folders left at work."""
+
     def start(self, order: Order, count: int) -> None:
         """Start `count` agents; each gets the order with its own name, and device where it is chosen here."""
 
@@ -83,16 +86,27 @@ class Executor(Protocol):
     def stop(self) -> None:
         """Ask all agents to checkpoint and leave. Can be called again."""
 
+    def release(self) -> None:
+        """No work is left: call off the agents that have not begun. The others leave by themselves."""
+
     def kill(self) -> None:
         """End all agents at once."""
 
 
-EXECUTORS = {"local": "study.sweep.executors.local:Local"}
+EXECUTORS = {"local": "study.sweep.executors.local"}  # modules with a function `make`, which make_executor calls
 
 
-def executor_class(name: str) -> Any:
-    """The class of an executor by its name; its arguments are its own. Raises StudyError for an unknown one."""
-    if name not in EXECUTORS:
-        raise StudyError(f"there is no executor {name!r}; known are {', '.join(EXECUTORS)}")
-    module, _, found = EXECUTORS[name].partition(":")
-    return getattr(import_module(module), found)
+def make_executor(
+    on: str, *, device: str, agents: int | None, settings: Mapping[str, str], address: str | None
+) -> Executor:
+    """The executor that `--on` names.
+
+    `device` is what torch calls it, or `auto`; `agents` how many to have at work; `settings` and `address` are the
+    executor's own (`--slurm`, `--ray`, `--address`). Raises StudyError for an unknown name, setting or device.
+    """
+    if on not in EXECUTORS:
+        raise StudyError(f"--on {on}: there is no such executor; choose {', '.join(EXECUTORS)}")
+    if agents is not None and agents < 1:
+        raise StudyError(f"--agents {agents}: at least one agent has to work")
+    made = import_module(EXECUTORS[on]).make(device=device, agents=agents, settings=settings, address=address)
+    return cast(Executor, made)

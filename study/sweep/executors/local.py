@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,9 @@ class Local:
         self.processes: dict[str, tuple[subprocess.Popen[bytes], Slot, Path]] = {}
         self.started = 0
 
+    def attach(self, order: Order) -> None:
+        """There are none: agents here die with their sweep."""
+
     def start(self, order: Order, count: int) -> None:
         taken = Counter(slot.key for _, slot, _ in self.processes.values())
         free = []
@@ -125,6 +128,9 @@ class Local:
         for process, _, _ in self.processes.values():
             self._let_go(process)
 
+    def release(self) -> None:
+        """All have begun."""
+
     def kill(self) -> None:
         for process, _, _ in self.processes.values():
             process.kill()
@@ -134,3 +140,11 @@ class Local:
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
+
+
+def make(*, device: str, agents: int | None, settings: Mapping[str, str], address: str | None) -> Local:
+    """What `--on local` gives. Raises StudyError for a device that is not here, and for settings: there are none."""
+    if settings or address is not None:
+        given = ", ".join([*settings, *(["--address"] if address is not None else [])])
+        raise StudyError(f"agents on this machine take no settings ({given}): --on slurm or --on ray does")
+    return Local(slots(device, agents))
