@@ -1,30 +1,39 @@
-"""Generalization: which stacking has the highest test accuracy at equal training loss?
+"""Generalization, little data: which stacking has the highest test accuracy at equal training loss?
 
-Claim     C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL (CoAtNet, arXiv 2106.04803, section 2.2 and Fig. 1a)
-Paper     ImageNet-1K, 300 epochs, no augmentation, no regularization; sizes and learning rates not stated
-Here      any data set, by default the embedded fractals: 10 classes, 3,000 training images, 32 pixels; small
-          enough for two cores, so that a first run ends within minutes: it shows the machinery, it settles nothing
-Command   study sweep
-          study sweep --dataset cifar100
+Claim     C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL (CoAtNet, arXiv 2106.04803, section 2.2 and Fig. 1a): of all
+          five over the train losses that all runs pass, and of the multi-stage four at a train loss of 1.0
+Paper     ImageNet-1K, 300 epochs, no augmentation, no regularization; read at train losses of 0.12 to 0.5; sizes and
+          learning rates not stated; one run each
+Here      CIFAR-100, 10,000 class-balanced images (100 a class), 30 passes, 300,000 parameters within 1 %. Stages at 32,
+          32, 16, 8, 4 and patches of 4 for ViT_REL: it sees S3's positions. One vector of depths for the multi-stage
+          layouts, 2-1-1-2-1, whose multiply-adds lie within 0.9 %; ViT_REL (3 blocks of 88) has 20 % more
+Readouts  mean test accuracy over the matched losses; accuracy at a train loss of 1.0; the final one. ε is one point of
+          accuracy, Δ three: the differences of interest are of 1 to 4 points
+Duration  30 passes are what hours allow on two cores; there the attention-heavy layouts have not reached a train loss
+          of 0.5, which the paper's curves go below: what is said holds at the losses that are reached, and the card of
+          the results says which. 14 evaluations, dense early, cost about a tenth of a run
+Terms     the initialisation is the same form for all variants, chosen by experiments/initialisation.py on other seeds;
+          one learning rate until study tune has frozen one for each variant in the results folder
+Cost      25 runs of 300,000 images: about 9 hours on 2 cores of AVX2 in fp32
+Command   study sweep --dataset cifar100
 """
 
-from study import STUDY_VARIANTS, Claim, Data, Experiment, Fractals, Training
+from study import STUDY_VARIANTS, Claim, Data, Experiment, Training
+
+SOURCE = "CoAtNet (arXiv 2106.04803), section 2.2"
+MARGINS = {"epsilon": 0.01, "delta": 0.03, "source": SOURCE}
 
 experiment = Experiment(
     name="generalization",
+    data=Data(name="cifar100", train_size=10_000),
     variants=STUDY_VARIANTS,
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 2, 3, 4),
     budget=300_000,
-    geometry="cheap",
-    data=Data(fractals=Fractals(classes=10, train_images=3000, test_images=1000, jitter=0.03)),
-    training=Training(epochs=12, batch_size=64, lr=1e-3, probe_size=1000),
+    geometry="fine",
+    training=Training(epochs=30, batch_size=128, lr=1e-3, evaluations=14, probe_size=2000),
     claims=(
-        Claim(
-            ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL",
-            readout="accuracy_at_matched_loss",
-            epsilon=0.01,
-            delta=0.03,
-            source="CoAtNet (arXiv 2106.04803), section 2.2",
-        ),
+        Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="accuracy_at_matched_loss", **MARGINS),
+        Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T", readout="accuracy_at_loss@1.0", **MARGINS),
+        Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="final_test_accuracy", **MARGINS),
     ),
 )

@@ -29,7 +29,6 @@ _LAZY = {
     "build": "study.models",
     "load": "study.results",
     "load_data": "study.data",
-    "load_family": "study.results",
     "train": "study.training.loop",
     "make_plan": "study.sweep.plan",
     "Store": "study.sweep.store",

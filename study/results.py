@@ -1,27 +1,66 @@
-"""Results as objects, for notebooks: `study.load("results/...")`, and `study.load_family` where data grow."""
+"""The only reader of results folders: `study.load("results/...")`. All that ranks, plots and reports starts here.
+
+A folder holds the runs of one experiment, or members (study/sweep/members.py), each a results folder of its own. What
+is said of a folder is said view by view (views.py): its runs as a whole, or at tuned rates and again at the shared one.
+
+Everything is read from the runs' own records, each file once; where only the tables are here (committed results), from
+`runs.csv` and `curves.csv`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from study.analysis.claims import ClaimVerdict, verdict_on
-from study.analysis.readouts import Measurement, find_readout, measure, readout_table, summary
-from study.analysis.scaling_types import Scaling
-from study.config import Claim, Experiment
+from study.analysis.curves import of_runs
+from study.analysis.readouts import Measurement, find_readout
+from study.analysis.scaling import scale
+from study.analysis.scaling_types import Scaling, SizeRanking
+from study.analysis.verdicts import ClaimVerdict
+from study.analysis.views import View
+from study.config import Claim, Experiment, canonical_label
 from study.errors import StudyError
-from study.report.claim_figures import forest_plot, rank_heat_map
-from study.report.family_section import read_family
-from study.report.figures import FIGURES
-from study.report.scaling_figures import drawable
-from study.sweep.store import Store, read_tables
+from study.files import atomic, read_json, write_json
+from study.sweep.looks import Looks, read_looks
+from study.sweep.members import Members, read_members
+from study.sweep.records import Record, read_record, read_run
+from study.sweep.store import Store
+from study.sweep.tuned import Tuned, read_tuned
+
+FINAL = ("probe_loss", "probe_accuracy", "test_loss", "test_accuracy")
+RUN_COLUMNS = [
+    *("run", "variant", "seed", "status", "parameters", "macs", "activation_bytes", "steps", "samples", "seconds"),
+    *("images_per_second", *(f"final_{name}" for name in FINAL), "best_test_accuracy"),
+]  # and whatever other numbers runs leave
+CURVE_COLUMNS = [
+    *("run", "variant", "seed", "step", "epoch", "samples", "running_loss"),
+    *(*FINAL, "lr", "seconds", "images_per_second"),
+]  # and whatever else they log
+COUNTERS = {"step", "epoch", "samples", "running_loss", "lr", "seconds", "images_per_second"}  # say nothing at the end
+SHARED = "-shared-rate"  # in the names of tables at the shared rate, where there are tuned ones
+POINT_COLUMNS = ["variant", "seed", "images", "accuracy", "gap", "train_loss", "test_loss"]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run without a result; `failure` is what its last failed attempt left, or empty."""
+
+    label: str
+    seed: int
+    failure: dict[str, Any]
 
 
 class Results:
-    """One results folder: tidy frames, readouts, tested claims, figures.
+    """One results folder: its experiment, members, views and tables; read once, when they are first asked for.
+
+    `design` is "plain" for a single sweep, else what the members differ in: "sizes" (numbers of training images) or
+    "transfer" (image sides). `number` is a member's own.
 
     >>> results = load(example)
     >>> results.runs[["variant", "seed", "final_test_accuracy"]].shape
@@ -35,35 +74,210 @@ class Results:
     (2,)
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.experiment: Experiment = Store(folder).experiment
+    def __init__(self, folder: Path, number: int | None = None):
+        self.folder, self.number = folder, number
+        self.joined: Members | None = read_members(folder)
+        self.design: Literal["plain", "sizes", "transfer"] = self.joined.design if self.joined else "plain"
+        self.experiment: Experiment = self.joined.experiment if self.joined else Store(folder).experiment
 
     @cached_property
-    def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return read_tables(self.folder)
+    def members(self) -> list[Results]:
+        """The members that have been started, by number; none for a plain sweep."""
+        started = self.joined.started(self.folder) if self.joined else {}
+        return [Results(path, number) for number, path in started.items()]
+
+    def at(self, number: int) -> Results:
+        """The member of that many training images, or of that side. Raises StudyError for one that is not there."""
+        for member in self.members:
+            if member.number == number:
+                return member
+        known = ", ".join(f"{member.number:,}" for member in self.members)
+        raise StudyError(f"{self.folder} has no results at {number:,}: it has {known or 'none'}")
+
+    # ------------------------------------------------------------ what lies in the folder
+
+    @cached_property
+    def looks(self) -> Looks | None:
+        """The planned looks and those that were taken; None if the seeds were not planned in looks."""
+        return read_looks(self.folder)
+
+    @cached_property
+    def tuned(self) -> Tuned | None:
+        """How learning rates were tuned, if they were."""
+        return read_tuned(self.folder)
+
+    @cached_property
+    def claims_history(self) -> list[dict[str, Any]]:
+        """Every version of the claims, with when it was stated and how many runs were done by then."""
+        return Store(self.folder).claims_history()
+
+    @cached_property
+    def environments(self) -> list[dict[str, Any]]:
+        """The environments in which finished runs were made, each once."""
+        made = [record.result["environment"] for record in self.records]
+        path = self.folder / "environments.json"
+        if not made and path.exists():
+            made = read_json(path)
+        return [environment for place, environment in enumerate(made) if environment not in made[:place]]
+
+    @cached_property
+    def _read(self) -> tuple[list[Record], list[Unfinished], list[str]]:
+        """Records in the order of variants and seeds; runs without a result; a sentence for each damaged run."""
+        records, unfinished, damaged = [], [], []
+        for folder in sorted((self.folder / "runs").glob("*/")):
+            try:
+                if (folder / "result.json").exists():
+                    records.append(read_record(folder))
+                elif (folder / "run.json").exists():
+                    run = read_run(folder)
+                    failure = read_json(folder / "failed.json") if (folder / "failed.json").exists() else {}
+                    unfinished.append(Unfinished(run.label, run.seed, failure))
+            except StudyError as error:
+                damaged.append(str(error))
+        places = {label: place for place, label in enumerate(self.experiment.variants)}
+        records.sort(key=lambda each: (places.get(each.run.label, len(places)), each.run.label, each.run.seed))
+        return records, unfinished, damaged
+
+    @property
+    def records(self) -> list[Record]:
+        """What the finished runs left, by variant and seed; empty where only the tables are here."""
+        return self._read[0]
+
+    @property
+    def unfinished(self) -> list[Unfinished]:
+        """Runs that were planned or started and have no result."""
+        return self._read[1]
+
+    @property
+    def damaged(self) -> list[str]:
+        """A sentence for each run whose files cannot be read or do not belong together. It is in no table."""
+        return self._read[2]
+
+    # ------------------------------------------------------------ tables and views
+
+    @cached_property
+    def tables(self) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+        """`runs` and `curves` by the end of their files' names: "", and SHARED where learning rates are tuned."""
+        ends = ["", SHARED] if self.experiment.rates else [""]
+        if (self.folder / "runs").is_dir() or not (self.folder / "runs.csv").exists():
+            return {end: _tables(self._at_rates(shared=bool(end))) for end in ends}
+        return {
+            end: (_read_csv(self.folder / f"runs{end}.csv"), _read_csv(self.folder / f"curves{end}.csv"))
+            for end in ends
+            if (self.folder / f"runs{end}.csv").exists()
+        }
+
+    def _at_rates(self, shared: bool) -> Iterable[Record]:
+        """Where learning rates are tuned: those at each variant's own rate, or those at the rate that all share."""
+        own, recipe = self.experiment.rates, self.experiment.training.lr
+        for record in self.records:
+            if not own or record.run.training.lr == (recipe if shared else own.get(record.run.label, recipe)):
+                yield record
 
     @property
     def runs(self) -> pd.DataFrame:
-        """One row a finished run."""
-        return self._tables[0]
+        """One row a finished run, at its own learning rate; columns RUN_COLUMNS first."""
+        return self.tables[""][0]
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row an evaluation of a finished run."""
-        return self._tables[1]
+        """One row an evaluation of these runs; columns CURVE_COLUMNS first."""
+        return self.tables[""][1]
 
-    def readout(self, name: str) -> pd.DataFrame:
-        """Columns variant, seed, value; one row a run. Raises StudyError for an unknown readout."""
-        return readout_table(name, self.curves, self.runs)
+    @cached_property
+    def views(self) -> list[View]:
+        """What is ranked and tested: the runs, or those at tuned rates and those at the shared one; none of members.
+
+        After a look the seeds of that look, at its level; before the first one nothing is tested.
+        """
+        if self.joined:
+            return []
+        titles = {"": "", SHARED: ""}
+        if self.experiment.rates:
+            shared = f"At the learning rate {self.experiment.training.lr:g} for all"
+            titles = {"": "At tuned learning rates", SHARED: shared}
+        found = []
+        for end, (runs, curves) in self.tables.items():
+            level, untested = None, ""
+            if self.looks is not None:
+                last, first = self.looks.last, self.looks.planned[0]
+                if last is None:
+                    untested = f"its seeds come in looks, the first after {first.seeds}, and nothing is tested before"
+                else:
+                    level = last.alpha
+                    runs = runs[runs["seed"].isin(self.experiment.seeds[: last.seeds])]
+                    curves = of_runs(curves, runs["run"])
+            found.append(View(titles[end], self.experiment, runs, curves, level, untested))
+        return found
+
+    @property
+    def view(self) -> View:
+        """The first view. Raises StudyError for a folder of members, which have views of their own."""
+        if not self.views:
+            raise StudyError(f"{self.folder} holds a results folder for each of its members: name one of them")
+        return self.views[0]
+
+    def write_tables(self) -> list[Path]:
+        """Remake `environments.json`, `runs.csv` and `curves.csv`, and those at the shared rate; the tables' paths."""
+        write_json(self.folder / "environments.json", self.environments)
+        paths = []
+        for end, tables in self.tables.items():
+            for name, table in zip(("runs", "curves"), tables, strict=True):
+                paths.append(self.folder / f"{name}{end}.csv")
+                with atomic(paths[-1]) as temporary:
+                    table.to_csv(temporary, index=False)
+        return paths
+
+    # ------------------------------------------------------------ over members: sizes of the training set
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """Of a folder with sizes: one row a finished run that did not diverge, with POINT_COLUMNS.
+
+        `accuracy` is of the test images at the end of training, `gap` train (probe) minus test accuracy, fractions.
+        """
+        points = [_points(member.runs, member.number) for member in self.members]
+        return pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINT_COLUMNS)
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Crossings and laws of a folder with sizes. Raises StudyError if fewer than two sizes are finished."""
+        if self.design != "sizes":
+            raise StudyError(f"{self.folder} does not hold an experiment at several numbers of training images")
+        return scale(self.points, samples_seen=self.experiment.training.samples)
+
+    @cached_property
+    def by_size(self) -> list[SizeRanking]:
+        """Every claim at every size, claim by claim. Over the sizes nothing is corrected."""
+        return [
+            SizeRanking(member.number or 0, claim, member.view.verdict(claim))
+            for claim in self.experiment.claims
+            for member in self.members
+        ]
+
+    @property
+    def rankings(self) -> pd.DataFrame:
+        """`by_size` as a table; columns claim, readout, images, verdict, measured, by_mean."""
+        rows = [
+            (each.claim.ranking, each.claim.readout, each.images, each.verdict.verdict, each.verdict.measured,
+             each.by_mean)
+            for each in self.by_size
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["claim", "readout", "images", "verdict", "measured", "by_mean"])
+
+    # ------------------------------------------------------------ in a notebook
 
     def measure(self, name: str) -> Measurement:
         """A readout with what must be said of it: the matched region, what was not reached."""
-        return measure(name, self.curves, self.runs)
+        return self.view.measure(name)
+
+    def readout(self, name: str) -> pd.DataFrame:
+        """Columns variant, seed, value; one row a run. Raises StudyError for an unknown readout."""
+        return self.view.readout(name)
 
     def summary(self, name: str) -> pd.DataFrame:
         """Columns variant, n, mean, sd, then every seed's value; the best variant first."""
-        return summary(self.curves, self.runs, name)
+        return self.view.summary(name)
 
     def test(
         self,
@@ -80,70 +294,32 @@ class Results:
         """
         if isinstance(claim, str):
             claim = Claim(ranking=claim, readout=readout, epsilon=epsilon, delta=delta, alpha=alpha)
-        return verdict_on(claim, self.curves, self.runs)
-
-    def figure(self, name: str) -> Figure:
-        """A figure of the curves: one of `study.report.figures.FIGURES`. Raises StudyError for another name."""
-        if name not in FIGURES:
-            raise StudyError(f"there is no figure {name!r}: the figures are {', '.join(FIGURES)}")
-        return FIGURES[name].draw(self.curves, self.runs)
+        return self.view.verdict(claim)
 
     def forest(self, verdict: ClaimVerdict) -> Figure:
-        """All pairwise differences with their simultaneous intervals and the claim's margins."""
+        """All pairwise differences with the intervals that decided them, and the claim's margins."""
+        from study.report.claim_figures import forest_plot
+
         return forest_plot(verdict, find_readout(verdict.claim.readout)[0].unit)
 
     def ranks(self, verdict: ClaimVerdict) -> Figure:
         """How probable each rank is for each variant, by the parametric bootstrap."""
+        from study.report.claim_figures import rank_heat_map
+
         return rank_heat_map(verdict)
 
-
-class FamilyView:
-    """A family of sweeps: the same experiment at several numbers of training images, and what changes among them.
-
-    Analysed once, when opened: `scaling` has crossings, laws, the check on what was held out, and extrapolations.
-    """
-
-    def __init__(self, folder: Path):
-        self._read = read_family(folder)
-        self.folder = folder
-        self.experiment: Experiment = self._read.family.experiment
-        self.points: pd.DataFrame = self._read.points
-        self.scaling: Scaling = self._read.scaling
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Numbers of training images at which every variant has a finished run, ascending."""
-        return self.scaling.sizes
-
-    @property
-    def rankings(self) -> pd.DataFrame:
-        """Each claim at each size; columns claim, readout, images, verdict, measured, by_mean."""
-        rows = [
-            {
-                "claim": each.claim.ranking,
-                "readout": each.claim.readout,
-                "images": each.images,
-                "verdict": each.verdict.verdict if each.verdict else "untested",
-                "measured": each.verdict.measured if each.verdict else "",
-                "by_mean": each.by_mean,
-            }
-            for each in self._read.ranked
-        ]
-        return pd.DataFrame(rows, columns=["claim", "readout", "images", "verdict", "measured", "by_mean"])
-
-    def at(self, images: int) -> Results:
-        """The results at one size. Raises StudyError for a size that the family lacks."""
-        if images not in self._read.family.sizes:
-            sizes = ", ".join(f"{size:,}" for size in self._read.family.sizes)
-            raise StudyError(f"{self.folder} has no results at {images:,} images: it has {sizes}")
-        return Results(self._read.family.path(images))
-
     def figure(self, name: str) -> Figure:
-        """One of `study.report.scaling_figures.SCALING_FIGURES`. Raises StudyError for one that cannot be drawn."""
-        figures = drawable(self.scaling)
+        """A figure by name: of the curves, or of a folder with sizes. Raises StudyError for an unknown name."""
+        from study.report.figures import FIGURES
+        from study.report.scaling_figures import drawable
+
+        of_sizes = drawable(self.scaling) if self.design == "sizes" else None
+        figures = FIGURES if of_sizes is None else of_sizes
         if name not in figures:
-            raise StudyError(f"there is no figure {name!r} of this family: there are {', '.join(figures)}")
-        return figures[name].draw(self.points, self.scaling)
+            raise StudyError(f"there is no figure {name!r}: the figures are {', '.join(figures)}")
+        if of_sizes is not None:
+            return of_sizes[name].draw(self.points, self.scaling)
+        return FIGURES[name].draw(self.view.curves, self.view.runs)
 
 
 def load(folder: str | Path) -> Results:
@@ -154,9 +330,39 @@ def load(folder: str | Path) -> Results:
     return Results(Path(folder))
 
 
-def load_family(folder: str | Path) -> FamilyView:
-    """What a sweep of an experiment with `parts` made, such as experiments/data_scale.py.
+# ---------------------------------------------------------------- from records to tables
 
-    Raises StudyError if the folder holds no family, or fewer than two of its sizes are finished.
-    """
-    return FamilyView(Path(folder))
+
+def _tables(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`runs` and `curves`: the columns that all readers know first, then every other number, in the order met."""
+    runs, curves = [], []
+    for record in records:
+        result, who = record.result, {"run": record.run.id, "variant": record.run.label, "seed": record.run.seed}
+        numbers = {key: value for key, value in result.items() if isinstance(value, int | float) and key not in who}
+        final = {f"final_{key}": value for key, value in (result["final"] or {}).items() if key not in COUNTERS}
+        speed = result["samples"] / result["seconds"] if result["seconds"] else None
+        runs.append({**numbers, "status": result["status"], "images_per_second": speed, **final, **who})
+        curves += [{**row, **who} for row in record.rows]
+    return _with_columns(runs, RUN_COLUMNS), _with_columns(curves, CURVE_COLUMNS)
+
+
+def _with_columns(rows: Sequence[dict[str, Any]], known: Sequence[str]) -> pd.DataFrame:
+    others = dict.fromkeys(key for row in rows for key in row)
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*known, *others])))
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"run": str, "variant": str})
+        spellings = {variant: canonical_label(variant) for variant in table["variant"].unique()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{path} cannot be read as a table of runs ({error}): bring the file back") from None
+    return table.assign(variant=table["variant"].map(spellings))
+
+
+def _points(runs: pd.DataFrame, images: int | None) -> pd.DataFrame:
+    alive = runs[runs["status"] != "diverged"]
+    train, test = (alive[f"final_{which}_accuracy"].astype(float) for which in ("probe", "test"))
+    losses = (alive[f"final_{which}_loss"].astype(float) for which in ("probe", "test"))
+    columns = (alive["variant"], alive["seed"], images, test, train - test, *losses)
+    return pd.DataFrame(dict(zip(POINT_COLUMNS, columns, strict=True)))

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from study.config import Experiment, Run
+import pytest
+
+from study.config import Run
+from study.designs import base
 from study.files import write_json, write_text
-from study.session import COMPLETE, INCOMPLETE, Options, folder_of
-from study.sweep.plan import make_plan
+from study.sweep.drive import Display, Outcome, Work
+from study.sweep.executors import Executor
+from study.sweep.measure import Speed
 from study.sweep.store import Store
-from study.sweep.tuned import at_tuned_rates, read_tuned
 from tests.synthetic import ENVIRONMENT
 
 
@@ -33,31 +36,33 @@ def finish(store: Store, run: Run, accuracy: float | None) -> None:
     write_json(folder / "result.json", result)
 
 
-def fake_session(accuracy_of: Callable[[Run], float | None], stop_after: int = 10**6) -> type:
-    """A class in the place of `study.session.Session`: it finishes every run at once, and stops after so many."""
-    left = [stop_after]
+class FakeDrive:
+    """In the place of `study.sweep.drive.drive`: it finishes every run at once, and stops after so many."""
 
-    class FakeSession:
-        ended: list[tuple[Path, Run]] = []  # noqa: RUF012 (shared on purpose: what all sessions did)
+    def __init__(self, accuracy_of: Callable[[Run], float | None], stop_after: int = 10**6):
+        self.accuracy_of, self.left = accuracy_of, stop_after
+        self.ended: list[tuple[Path, Run]] = []
 
-        def __init__(self, experiment: Experiment, options: Options, say: object):
-            self.experiment, self.options = experiment, options
-            self.speeds: dict[str, object] = {}
-            self.stopped = ""
+    def __call__(self, work: Work, executor: Executor, shown: Display, **options: object) -> Outcome:
+        outcome = Outcome()
+        for store, runs in work:
+            store.plan(runs)
+            for run in runs:
+                if self.left == 0:
+                    outcome.stopped = "the time limit"
+                    return outcome
+                self.left -= 1
+                finish(store, run, self.accuracy_of(run))
+                outcome.done.append(run.id)
+                self.ended.append((store.folder, run))
+        return outcome
 
-        def run(self) -> tuple[Store, int]:
-            folder = folder_of(self.experiment, self.options)
-            plan = make_plan(at_tuned_rates(self.experiment, read_tuned(folder)))
-            store = Store.create(folder, plan.experiment)
-            for run in plan.runs:
-                if store.state(run.id) in ("done", "diverged"):
-                    continue
-                if left[0] == 0:
-                    self.stopped = "the time limit"
-                    return store, INCOMPLETE
-                left[0] -= 1
-                finish(store, run, accuracy_of(run))
-                self.ended.append((folder, run))
-            return store, COMPLETE
 
-    return FakeSession
+def pretend(
+    monkeypatch: pytest.MonkeyPatch, accuracy_of: Callable[[Run], float | None], stop_after: int = 10**6
+) -> FakeDrive:
+    """From now on sweeps end at once, with the accuracies that a test chooses, and nothing is measured."""
+    fake = FakeDrive(accuracy_of, stop_after)
+    monkeypatch.setattr(base, "drive", fake)
+    monkeypatch.setattr(base, "measure", lambda networks, *rest: dict.fromkeys(networks, Speed(0.01, 0.01)))
+    return fake

@@ -11,7 +11,8 @@ import pandas as pd
 
 from study.config import Claim, Data, Experiment, Run, TimmVariant, Training
 from study.files import write_json, write_text
-from study.sweep.store import RUN_COLUMNS, Store
+from study.results import RUN_COLUMNS, load
+from study.sweep.store import Store
 
 CLASSES = 100
 
@@ -147,9 +148,10 @@ def results_folder(
         result = {
             key: row[key] for key in RUN_COLUMNS if key in row and not key.startswith(("run", "final", "variant"))
         }
-        final = json.loads(lines[-1]) if lines else {}
-        write_json(path / "result.json", {**result, "id": run.id, "final": final, "environment": ENVIRONMENT})
-    store.write_tables()
+        final = json.loads(lines[-1]) if lines else None
+        result |= {"id": run.id, "label": run.label, "final": final, "environment": ENVIRONMENT}
+        write_json(path / "result.json", result)
+    load(folder).write_tables()
     write_text(folder / "commands.txt", "study sweep --dataset cifar100 --train-size 10000\n")
     return folder
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from study.analysis import claims, simulation
+from study.analysis import claims
 from study.analysis.claims import leave_one_seed_out, paired_by_seed, read_table
 from study.analysis.decisions import decide, equality_weights
 from study.analysis.sequential import decided, plan_looks
@@ -19,7 +19,9 @@ from study.analysis.verdicts import ClaimVerdict, Pair
 from study.config import Claim
 from study.config.notation import Relation, parse_ranking
 from study.errors import StudyError
+from tests.scripts import script
 
+simulation = script("results/statistics/simulate.py")
 PAPER = "C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL"
 SEEDS = stats.norm.ppf((np.arange(8) + 0.5) / 8)  # eight values with mean 0 and the shape of a normal sample
 SEEDS /= SEEDS.std(ddof=1)
@@ -354,10 +356,14 @@ def test_every_undecided_relation_gets_a_number_of_seeds():
 
 def test_leaving_one_seed_out_shows_a_claim_that_hangs_on_it():
     frame = table({"A": 1.15, "B": 0})
-    assert claims.test_claim(frame, claim("A > B", 0.5, 1), draws=0).verdict == "reproduced"
-    without = leave_one_seed_out(frame, claim("A > B", 0.5, 1))
-    assert list(without) == list(range(8))
-    assert {verdict.verdict for verdict in without.values()} == {"reproduced", "undecided"}
+    stated = claim("A > B", 0.5, 1)
+    verdict = claims.test_claim(frame, stated, draws=0)
+    assert verdict.verdict == "reproduced"
+    without = leave_one_seed_out(frame, stated, verdict)
+    assert without == {
+        seed: claims.test_claim(frame[frame["seed"] != seed], stated, draws=0).verdict for seed in range(8)
+    }
+    assert set(without.values()) == {"reproduced", "undecided"}
 
 
 def test_pairing_by_seed_sees_a_small_difference_under_a_large_spread_that_is_shared():
@@ -369,21 +375,31 @@ def test_pairing_by_seed_sees_a_small_difference_under_a_large_spread_that_is_sh
         ]
     )
     stated = claim("A > B", 0.1, 0.5)
-    assert claims.test_claim(frame, stated, draws=0).verdict == "undecided"
-    paired = paired_by_seed(frame, stated)
+    verdict = claims.test_claim(frame, stated, draws=0)
+    assert verdict.verdict == "undecided"
+    paired = paired_by_seed(frame, stated, verdict)
     assert paired is not None
-    assert paired.verdict == "reproduced"
+    assert paired.sentence == "reproduced: 1 confirmed, 0 contradicted, 0 undecided of 1 relations"
     p = stats.ttest_rel(frame["value"][:8], frame["value"][:7:-1]).pvalue
-    assert paired.pairs[0].different_p == pytest.approx(p)
+    for level, word in ((1.001 * p, "reproduced"), (0.999 * p, "undecided")):
+        paired = paired_by_seed(frame, stated, replace(verdict, alpha=level))
+        assert paired is not None
+        assert paired.word == word
 
 
 def test_pairing_takes_the_seeds_that_all_variants_have_and_needs_three():
     frame = table({"A": 2, "B": 0})
     frame.loc[(frame["variant"] == "A") & (frame["seed"] == 1), "value"] = np.nan
-    paired = paired_by_seed(frame[(frame["variant"] == "A") | (frame["seed"] < 4)], claim("A > B"))
-    assert paired is not None
-    assert [list(variant.values) for variant in paired.variants] == [[0, 2, 3], [0, 2, 3]]
-    assert paired_by_seed(frame[(frame["variant"] == "A") | (frame["seed"] < 3)], claim("A > B")) is None
+    stated = claim("A > B", 0.1, 0.2)
+    verdict = claims.test_claim(frame, stated, draws=0)
+    some = frame[(frame["variant"] == "A") | (frame["seed"] < 4)]
+    common = frame[frame["seed"].isin([0, 2, 3])]
+    p = stats.ttest_rel(*(common.loc[common["variant"] == name, "value"] for name in "AB")).pvalue
+    for level, word in ((1.001 * p, "reproduced"), (0.999 * p, "undecided")):
+        paired = paired_by_seed(some, stated, replace(verdict, alpha=level))
+        assert paired is not None
+        assert paired.word == word
+    assert paired_by_seed(frame[(frame["variant"] == "A") | (frame["seed"] < 3)], stated, verdict) is None
 
 
 def test_a_look_tests_at_its_own_level():

@@ -12,7 +12,7 @@ import pytest
 
 from study import cli
 from study.config import Claim, Run
-from tests.finished import fake_session
+from tests.finished import pretend
 from tests.test_sweep import EXPERIMENT, curves
 
 FAST = ["--jobs", "1", "--device", "cpu"]
@@ -131,8 +131,8 @@ def swept(experiment_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 def test_a_sweep_ends_with_the_ranking_and_the_paths(swept: tuple[Path, str]) -> None:
     folder, out = swept
-    assert "final test accuracy" in out
-    assert out.index("C-C-T-T seed 0") < out.index("final test accuracy")
+    assert "Final test accuracy" in out
+    assert out.index("C-C-T-T seed 0") < out.index("Final test accuracy")
     for path in (folder / "runs.csv", folder / "curves.csv", folder / "figures" / "accuracy_at_loss.png"):
         assert str(path) in out
         assert path.stat().st_size > 0
@@ -159,13 +159,13 @@ def test_verdicts_come_with_the_last_run_and_not_before(study, tmp_path: Path, m
     def accuracy(run: Run) -> float:
         return 0.9 - 0.1 * EXPERIMENT.variants.index(run.label) + 0.001 * run.seed
 
-    monkeypatch.setattr("study.session.Session", fake_session(accuracy, stop_after=runs - 1))
+    pretend(monkeypatch, accuracy, stop_after=runs - 1)
     stopped = study(*sweep)
     assert stopped.code == 3
-    assert "final test accuracy" in stopped.out
+    assert "Final test accuracy" in stopped.out
     assert "claimed " not in stopped.out
     assert json.loads(study(*sweep, "--json").out)["claims"] == []
-    monkeypatch.setattr("study.session.Session", fake_session(accuracy))
+    pretend(monkeypatch, accuracy)
     done = study(*sweep)
     assert done.code == 0
     assert "reproduced: 1 confirmed" in done.out
@@ -219,7 +219,11 @@ def test_plot_and_report_are_remade_from_the_tables_alone(swept: tuple[Path, str
     for name in ("experiment.json", "claims.json", "runs.csv", "curves.csv", "environments.json"):
         (copy / name).write_bytes((swept[0] / name).read_bytes())
     assert study("plot", copy, "gap").code == 0
-    assert {path.stem for path in (copy / "figures").iterdir()} == {"gap_curve", "accuracy_at_loss"}
+    assert {path.stem for path in (copy / "figures").iterdir()} == {
+        "gap_curve",
+        "accuracy_at_loss",
+        "difference_at_loss",
+    }
     original = (swept[0] / "figures" / "gap_curve.svg").read_bytes()
     assert (copy / "figures" / "gap_curve.svg").read_bytes() == original
     assert study("report", copy, "--latex").code == 0

@@ -14,7 +14,8 @@ from typer.main import get_command
 
 import study
 from study.cli import app
-from study.session import Options, folder_of
+from study.designs import Options
+from study.designs.base import folder_of
 from study.sweep.plan import load_experiment
 from tests.synthetic import results, results_folder
 

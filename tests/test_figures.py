@@ -14,13 +14,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from study.analysis.curves import at_losses, matched_region
+from study.analysis.curves import at_losses, difference_at_loss, matched_region
 from study.config import STUDY_VARIANTS
 from study.report.figures import FIGURES, mean_and_interval, plot_all, round_losses, save
-from study.report.style import looks, study_order
-from tests.synthetic import VARIANTS, diverge, results
+from study.report.style import study_order, styles
+from study.report.tables import who_leads
+from tests.synthetic import VARIANTS, curve, diverge, results
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
+OF_VARIANTS = [kind for kind in FIGURES.values() if kind.panels]  # a line a variant
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +122,17 @@ def test_a_variant_whose_runs_all_diverged_does_not_break_a_figure(tables: Table
     curves, runs = tables
     for seed in range(3):
         curves, runs = diverge(curves, runs, f"ViT_REL-{seed}", after=seed)
-    for kind in FIGURES.values():
+    for kind in OF_VARIANTS:
         figure = kind.draw(curves, runs)
         assert set(lines_of(figure)) == set(VARIANTS) - {"ViT_REL"}
 
 
 def test_a_variant_looks_the_same_in_every_figure_and_every_company(tables: Tables) -> None:
     curves, runs = tables
-    for kind in FIGURES.values():
+    for kind in OF_VARIANTS:
         for subset in (list(VARIANTS), ["C-T-T-T", "ViT_REL"]):
             for label, line in lines_of(kind.draw(curves[curves["variant"].isin(subset)], runs)).items():
-                alone = looks([label])[label]
+                alone = styles([label])[label]
                 assert (line.get_color(), line.get_marker()) == (alone.colour, alone.marker)
 
 
@@ -145,16 +147,16 @@ def test_looks_differ_within_a_figure_and_are_stable_for_any_label() -> None:
         "x",
         "y",
     ]
-    chosen = looks(labels)
+    chosen = styles(labels)
     assert len(set(chosen.values())) == len(labels)
-    assert chosen == looks(reversed(labels))
-    assert looks([*STUDY_VARIANTS, "timm:resnet18"])["timm:resnet18"] == looks(["timm:resnet18"])["timm:resnet18"]
+    assert chosen == styles(reversed(labels))
+    assert styles([*STUDY_VARIANTS, "timm:resnet18"])["timm:resnet18"] == styles(["timm:resnet18"])["timm:resnet18"]
 
 
 def test_the_studys_variants_come_first_and_have_the_palette_of_okabe_and_ito() -> None:
     assert set(study_order([*STUDY_VARIANTS, "A"])[:-1]) == set(STUDY_VARIANTS)
     palette = {"#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00"}
-    assert {look.colour for look in looks(STUDY_VARIANTS).values()} == palette
+    assert {style.colour for style in styles(STUDY_VARIANTS).values()} == palette
 
 
 def test_the_order_is_from_convolution_to_attention_then_by_name() -> None:
@@ -199,3 +201,43 @@ def test_drawing_changes_no_global_state(tables: Tables) -> None:
         kind.draw(*tables)
     assert dict(mpl.rcParams) == before
     assert not Gcf.figs  # pyplot's list of open figures
+
+
+def test_the_ranking_turns_over_where_it_was_made_to() -> None:
+    """Of A and B, whose accuracies cross at a loss of 1, the figure and the table name the leader on either side."""
+    losses = np.geomspace(3, 0.3, 30)
+    pieces = []
+    for variant, slope in (("A", 0.02), ("B", 0.12)):
+        for seed in range(4):
+            accuracy = 0.5 - slope * np.log(losses) + 0.001 * seed
+            pieces.append(curve(f"{variant} {seed}", list(losses), list(accuracy)))
+    curves = pd.concat(pieces, ignore_index=True)
+    runs = curves.drop_duplicates("run")[["run", "variant", "seed"]].assign(status="ok")
+    found = difference_at_loss(curves, "A", "B")
+    assert (found["loss"].iloc[0], found["loss"].iloc[-1]) == pytest.approx((3, 0.3))
+    np.testing.assert_allclose(found["difference"], 0.1 * np.log(found["loss"]), atol=1e-12)
+    expected = stats.ttest_ind(0.001 * np.arange(4), 0.001 * np.arange(4), equal_var=False).confidence_interval()
+    np.testing.assert_allclose(found["high"] - found["difference"], expected.high, atol=1e-12)
+    axes = FIGURES["difference_at_loss"].draw(curves, runs).axes[0]
+    assert axes.get_xscale() == "log"
+    for line, ahead in zip(axes.lines[1:], (found["loss"] > 1, found["loss"] < 1), strict=True):
+        x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+        drawn = x[np.isfinite(y)]
+        assert (drawn.min(), drawn.max()) == pytest.approx(
+            (found["loss"][ahead].min(), found["loss"][ahead].max()), rel=0.03
+        )
+    table = who_leads(curves, runs)
+    assert table is not None
+    ((first, second, ahead_a, ahead_b, turns, _),) = table.rows
+    assert (first, second) == ("A", "B")
+    assert ahead_a.startswith("3 to 1.0")
+    assert ahead_b.endswith("to 0.3")
+    assert float(turns) == pytest.approx(1, abs=0.02)
+
+
+def test_losses_that_not_all_seeds_of_a_pair_pass_are_not_compared(tables: Tables) -> None:
+    curves, _ = tables
+    found = difference_at_loss(curves, "C-C-C-C", "ViT_REL")
+    own = curves[curves["variant"].isin(["C-C-C-C", "ViT_REL"])]
+    assert (found["loss"].iloc[0], found["loss"].iloc[-1]) == matched_region(own)
+    assert difference_at_loss(curves, "C-C-C-C", "nobody").empty

@@ -204,7 +204,7 @@ def test_a_run_without_evaluations_is_named() -> None:
 )
 def test_summary_is_ordered_best_first_and_shows_every_seed(name: str, expected: str) -> None:
     curves, runs = results()
-    table = summary(curves, runs, name)
+    table = summary(readout_table(name, curves, runs), name)
     assert table.columns.tolist() == ["variant", "n", "mean", "sd", "seed 0", "seed 1", "seed 2"]
     assert table["variant"].iloc[0] == expected
     seeds = table[["seed 0", "seed 1", "seed 2"]].to_numpy()
@@ -214,7 +214,11 @@ def test_summary_is_ordered_best_first_and_shows_every_seed(name: str, expected:
 
 def test_summary_counts_only_seeds_with_a_value() -> None:
     curves, runs = diverge(*results(seeds=(0, 1)), run="C-C-C-C-1")
-    row = summary(curves, runs, "final_test_accuracy").set_index("variant").loc["C-C-C-C"]
+    row = (
+        summary(readout_table("final_test_accuracy", curves, runs), "final_test_accuracy")
+        .set_index("variant")
+        .loc["C-C-C-C"]
+    )
     assert row["n"] == 1
     assert math.isnan(row["seed 1"])
     assert math.isnan(row["sd"])

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from study.analysis import claims
-from study.analysis.readouts import measure_claim, summary
+from study.analysis.readouts import measure_claim, readout_table, summary
 from study.config import Claim
 from study.errors import StudyError
 from study.files import write_json
 from study.report.claim_figures import forest_plot, rank_heat_map
 from study.report.figures import FIGURES
 from study.report.inline import inline_svg, panels
-from study.report.page import write_latex, write_markdown, write_report
+from study.report.page import write_all
 from study.report.sections import title_of
 from study.report.tables import Table, capitalised, latex_escape, number, p_value, to_latex, to_markdown
 from study.sweep.store import Store
@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
 
 def report_of(*folders: Path) -> Page:
-    path = write_report(folders, folders[0] / "report.html")
+    path = write_all(folders, folders[0] / "report.html")[0]
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -126,7 +126,7 @@ def test_references_inside_a_figure_find_their_element(page: Page) -> None:
 
 def test_every_figure_has_a_text_alternative_and_a_caption(page: Page) -> None:
     pictures = page.all("svg")
-    assert len(pictures) == len(page.all("figure")) == len(page.all("figcaption")) == 6
+    assert len(pictures) == len(page.all("figure")) == len(page.all("figcaption")) == 7
     for picture in pictures:
         assert picture.attributes["role"] == "img"
         assert all(variant in picture.attributes["aria-label"] for variant in VARIANTS)
@@ -140,7 +140,7 @@ def test_figures_take_the_pages_colours_and_font(page: Page) -> None:
 
 
 def test_the_same_folder_gives_the_same_page(folder: Path, page: Page, tmp_path: Path) -> None:
-    assert write_report([folder], tmp_path / "again.html").read_text(encoding="utf-8") == page.source
+    assert write_all([folder], tmp_path / "again.html")[0].read_text(encoding="utf-8") == page.source
 
 
 def test_labels_are_escaped(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_every_seeds_value_of_every_readout_is_shown(page: Page) -> None:
     cells = [element.text.strip() for element in page.elements if element.tag in ("td", "th")]
     curves, runs = results()
     for name in ("accuracy_at_matched_loss", "final_test_accuracy", "final_gap"):
-        table = summary(curves, runs, name)
+        table = summary(readout_table(name, curves, runs), name)
         for row in table.to_dict("records"):
             at = [i for i, cell in enumerate(cells) if cell == row["variant"]]
             expected = [f"{100 * row[column]:.2f}" for column in ("mean", "sd", "seed 0", "seed 1", "seed 2")]
@@ -187,7 +187,7 @@ def test_the_answer_comes_first_with_each_relations_verdict(folder: Path, page: 
     assert re.sub(r" [✓✗?] (confirmed|contradicted|undecided)", "", published) == PUBLISHED
     assert measured == verdict.measured
     assert "a paper, section 1" in answer.text
-    paired = claims.paired_by_seed(measure_claim(claim, curves, runs)[0], claim)
+    paired = claims.paired_by_seed(measure_claim(claim, curves, runs)[0], claim, verdict)
     assert paired is not None
     assert f"Differences taken seed by seed instead: {paired.sentence}." in " ".join(answer.text.split())
 
@@ -221,7 +221,7 @@ def test_with_one_seed_there_is_no_verdict_and_the_reason(tmp_path: Path) -> Non
     page = report_of(results_folder(tmp_path / "results", results(seeds=(0,))))
     assert "untested: a verdict needs values from at least 2 seeds" in page.text
     assert not [element for element in page.elements if "verdict" in element.attributes.get("class", "").split()]
-    assert len(page.all("svg")) == 4
+    assert len(page.all("svg")) == 5
 
 
 def test_without_a_matched_region_the_answer_says_why(tmp_path: Path) -> None:
@@ -233,7 +233,9 @@ def test_without_a_matched_region_the_answer_says_why(tmp_path: Path) -> None:
 
 def test_a_claim_on_a_variant_without_runs_is_untested(tmp_path: Path) -> None:
     page = report_of(results_folder(tmp_path / "results", results(["C-C-C-C", "C-C-C-T"])))
-    assert "untested: the claim names C-C-T-T, C-T-T-T, ViT_REL" in page.text
+    assert "untested: this experiment is without C-C-T-T, C-T-T-T, ViT_REL" in page.text
+    assert "All pairs, explored: nothing was claimed of them" in page.text
+    assert "C-C-C-C · C-C-C-T" in page.text
 
 
 def test_a_claim_changed_after_runs_is_reported(folder: Path, page: Page, tmp_path: Path) -> None:
@@ -269,13 +271,13 @@ def test_several_folders_make_one_report(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_results_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="not a results folder"):
-        write_report([tmp_path], tmp_path / "report.html")
+        write_all([tmp_path], tmp_path / "report.html")
     curves, runs = results()
     empty = results_folder(tmp_path / "empty", (curves, runs))
     shutil.rmtree(empty / "runs")
     (empty / "runs").mkdir()
     with pytest.raises(StudyError, match="no finished run"):
-        write_report([empty], tmp_path / "report.html")
+        write_all([empty], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
@@ -346,10 +348,10 @@ def test_titles_are_words(folder: Path) -> None:
 def test_markdown_and_latex_hold_the_same_cells(folder: Path, tmp_path: Path) -> None:
     (folder / "figures").mkdir(exist_ok=True)
     (folder / "figures" / "gap_curve.svg").write_text("<svg/>")
-    markdown = write_markdown([folder], tmp_path / "report.md").read_text(encoding="utf-8")
-    latex = write_latex([folder], tmp_path / "report.tex").read_text(encoding="utf-8")
+    written = write_all([folder], tmp_path / "report.html", latex=True)
+    markdown, latex = (path.read_text(encoding="utf-8") for path in written[1:])
     curves, runs = results()
-    for value in summary(curves, runs, "accuracy_at_matched_loss")["seed 1"]:
+    for value in summary(readout_table("accuracy_at_matched_loss", curves, runs), "accuracy_at_matched_loss")["seed 1"]:
         assert f" {100 * value:.2f} |" in markdown
         assert f" {100 * value:.2f} " in latex
     for table in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
@@ -358,7 +360,7 @@ def test_markdown_and_latex_hold_the_same_cells(folder: Path, tmp_path: Path) ->
     links = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
     assert len(links) == 1
     assert (tmp_path / links[0]).exists()
-    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 6
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 7
     for columns, body in re.findall(r"\\begin{tabular}{([lr]+)}(.*?)\\end{tabular}", latex, re.DOTALL):
         for row in re.findall(r"^(.*) \\\\$", body, re.MULTILINE):
             assert len(re.split(r"(?<!\\)&", row)) == len(columns)

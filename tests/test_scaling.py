@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,29 +13,26 @@ from rich.console import Console
 from scipy.optimize import curve_fit
 from typer.testing import CliRunner
 
-from study import scale as scaling_session
 from study import tracking
-from study.analysis.by_size import rankings
 from study.analysis.laws import fit_law
 from study.analysis.scaling import scale, zero_crossings
 from study.analysis.scaling_types import PUBLISHED, Published
 from study.cli import app
 from study.config import Claim, Data, Experiment, Fractals, Training
 from study.data import load
+from study.designs import COMPLETE, INCOMPLETE, Options, Sizes, carry_out
+from study.designs.sizes import on_parts
 from study.errors import StudyError
-from study.report import page
-from study.report.family_section import read_family
-from study.report.page import write_markdown
+from study.report.console import plot_scaling
+from study.report.console import scale as show_scale
+from study.report.page import write_latex, write_markdown, write_page
 from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
-from study.results import load_family
-from study.session import COMPLETE, INCOMPLETE, Options
-from study.sweep.family import Family, members, points_of
-from study.sweep.plan import experiment_file, load_experiment, make_plan
+from study.report.sections import read_sections
+from study.results import load as load_results
+from study.sweep.plan import Facts, experiment_file, load_experiment, make_plan
 from study.sweep.status import status_of
-from study.sweep.store import Store
-from tests.finished import fake_session
-from tests.synthetic import results
+from tests.finished import pretend
 
 SIZES = np.array([500.0, 1000, 2500, 5000, 10_000, 25_000, 50_000])
 # error = a n^-b + c: convolution ahead with few images, attention with many
@@ -258,7 +254,7 @@ def accuracy(run) -> float:
 
 
 def test_members_are_nested_subsets_at_an_equal_number_of_samples() -> None:
-    found = members(FAMILY)
+    found = on_parts(FAMILY, Facts())
     assert list(found) == [32, 80, 160, 320]
     seen = [{image.tobytes() for image in load(member.data).train_images} for member in found.values()]
     assert [len(images) for images in seen] == [32, 80, 160, 320]
@@ -268,49 +264,62 @@ def test_members_are_nested_subsets_at_an_equal_number_of_samples() -> None:
 
 def test_a_members_runs_are_those_of_a_plain_sweep_of_that_size() -> None:
     plain = FAMILY.model_copy(update={"parts": ()})
-    whole, part = members(FAMILY)[320], members(FAMILY)[80]
+    whole, part = on_parts(FAMILY, Facts())[320], on_parts(FAMILY, Facts())[80]
     assert [run.id for run in make_plan(whole).runs] == [run.id for run in make_plan(plain).runs]
     smaller = plain.model_copy(update={"data": plain.data.model_copy(update={"train_size": 80})})
     assert [run.id for run in make_plan(part).runs] == [run.id for run in make_plan(smaller).runs]
 
 
+def sweep(experiment: Experiment, folder: Path) -> int:
+    options = Options(out=folder, device="cpu")
+    return carry_out(Sizes(experiment, options, Facts()), options, QUIET).code
+
+
 @pytest.fixture
-def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Family:
-    """A family whose runs ended with accuracies that cross at 100 images."""
-    monkeypatch.setattr(scaling_session, "Session", fake_session(accuracy))
-    family, code = scaling_session.run_family(FAMILY, Options(out=tmp_path / "grow"), QUIET)
-    assert code == COMPLETE
-    assert family is not None
-    return family
+def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of sizes whose runs ended with accuracies that cross at 100 images."""
+    pretend(monkeypatch, accuracy)
+    assert sweep(FAMILY, tmp_path / "grow") == COMPLETE
+    return tmp_path / "grow"
 
 
-def test_a_family_interrupted_continues_with_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options(out=tmp_path / "grow")
-    monkeypatch.setattr(scaling_session, "Session", first := fake_session(accuracy, stop_after=5))
-    family, code = scaling_session.run_family(FAMILY, options, QUIET)
-    assert code == INCOMPLETE
+def test_sizes_that_were_interrupted_continue_with_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "grow"
+    first = pretend(monkeypatch, accuracy, stop_after=5)
+    assert sweep(FAMILY, folder) == INCOMPLETE
     assert len(first.ended) == 5
-    assert family is not None
-    assert list(family.stores()) == [32, 80]
-    monkeypatch.setattr(scaling_session, "Session", second := fake_session(accuracy))
-    scaling_session.run_family(FAMILY, options, QUIET)
+    assert [len(member.runs) for member in load_results(folder).members] == [4, 1, 0, 0]
+    second = pretend(monkeypatch, accuracy)
+    assert sweep(FAMILY, folder) == COMPLETE
     assert len(second.ended) == 4 * 4 - 5
     assert not {run.id for _, run in first.ended} & {run.id for _, run in second.ended}
 
 
-def test_a_family_takes_up_further_sizes_and_refuses_another_experiment(grown: Family) -> None:
-    options = Options(out=grown.folder)
-    more = FAMILY.model_copy(update={"parts": (0.75,)})
-    family, _ = scaling_session.run_family(more, options, QUIET)
-    assert family is not None
-    assert family.sizes == [32, 80, 160, 240, 320]
+def test_further_sizes_join_and_another_experiment_is_refused(grown: Path) -> None:
+    sweep(FAMILY.model_copy(update={"parts": (0.75,)}), grown)
+    assert [member.number for member in load_results(grown).members] == [32, 80, 160, 240, 320]
     longer = FAMILY.model_copy(update={"training": FAMILY.training.model_copy(update={"samples": 640})})
     with pytest.raises(StudyError, match=r"training\.samples is 320, asked for 640"):
-        scaling_session.run_family(longer, options, QUIET)
+        sweep(longer, grown)
 
 
-def test_a_familys_points_are_its_runs(grown: Family) -> None:
-    table = points_of(grown.tables())
+def test_sizes_of_the_first_form_keep_opening(grown: Path) -> None:
+    state = json.loads((grown / "members.json").read_text())
+    old = {"experiment": {k: v for k, v in state["experiment"].items() if k != "depths"}, "images": state["numbers"]}
+    (grown / "members.json").unlink()
+    (grown / "family.json").write_text(json.dumps(old))
+    found = load_results(grown)
+    assert [member.number for member in found.members] == [32, 80, 160, 320]
+    assert found.experiment.depths == "free"
+    (grown / "family.json").write_text(json.dumps({**old, "images": ["../../elsewhere"]}))
+    with pytest.raises(StudyError, match="family"):
+        load_results(grown)
+
+
+def test_the_points_over_sizes_are_the_runs(grown: Path) -> None:
+    table = load_results(grown).points
     assert len(table) == 4 * 2 * 2
     assert set(table["images"]) == {32, 80, 160, 320}
     row = table[(table["variant"] == "ViT_REL") & (table["seed"] == 1) & (table["images"] == 160)].iloc[0]
@@ -318,101 +327,103 @@ def test_a_familys_points_are_its_runs(grown: Family) -> None:
     assert row["gap"] == pytest.approx(0.9 - row["accuracy"])
 
 
-def test_a_family_is_scaled_and_told_size_by_size(grown: Family) -> None:
-    found = read_family(grown.folder)
+def test_sizes_are_told_one_by_one(grown: Path) -> None:
+    found = load_results(grown)
     (crossing,) = found.scaling.crossings
     assert crossing.overtakes == "ViT_REL"
     assert crossing.images.value == pytest.approx(100, rel=1e-6)
-    measured = {each.images: each.verdict.measured for each in found.ranked if each.verdict}
-    assert measured == {
+    assert {each.images: each.verdict.measured for each in found.by_size} == {
         32: "C-C-T-T ≫ ViT_REL",
         80: "C-C-T-T > ViT_REL",  # 0.019 apart: not above Δ
         160: "ViT_REL ≫ C-C-T-T",
         320: "ViT_REL ≫ C-C-T-T",
     }
-    assert {each.images: each.by_mean for each in found.ranked}[320] == "ViT_REL, C-C-T-T"
-    written = scaling_session.write_scaling(found)
-    assert all(path.exists() for path in written)
-    state = json.loads((grown.folder / "scaling.json").read_text())
+    assert {each.images: each.by_mean for each in found.by_size}[320] == "ViT_REL, C-C-T-T"
+    show_scale(found, QUIET)
+    state = json.loads((grown / "scaling.json").read_text())
     assert state["rankings"][0]["verdict"]["measured"] == "C-C-T-T ≫ ViT_REL"
+    assert (grown / "points.csv").exists()
+    assert (grown / "figures" / "accuracy_by_images.svg").exists()
 
 
-def test_a_familys_tables_and_figures_stand_before_its_members_in_the_report(
-    grown: Family, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scaling_session.write_scaling(read_family(grown.folder))
-    monkeypatch.setattr(Family, "stores", lambda family: {size: Store(family.path(size)) for size in (80, 160)})
-    text = write_markdown([grown.folder], grown.folder / "report.md").read_text()
-    assert text.count("# Grow") == 3  # the family's and two members'
+def test_what_is_said_over_sizes_stands_before_the_members_in_the_report(grown: Path) -> None:
+    found = load_results(grown)
+    plot_scaling(found)
+    sections = read_sections([found])
+    assert [section.folder.name for section in sections[1:]] == [f"{size}-images" for size in (32, 80, 160, 320)]
+    text = write_markdown(sections[:3], grown / "report.md").read_text()
+    assert text.count("# Grow") == 3  # of all sizes, and of two members
     assert text.index("### Crossings") < text.index("### Size and cost")
     assert "| ViT_REL | C-C-T-T | 100 |" in text
     assert "figures/accuracy_by_images.svg" in text
+    html = write_page(sections[:1], grown / "report.html").read_text()
+    for words in ("Claims are tested in each of the sections", "Scaling laws, and where they lead", "data end here"):
+        assert words in html
+    latex = write_latex(sections[:1], grown / "report.tex").read_text()
+    count = len(scaling_tables(found.points, found.scaling, found.by_size))
+    assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") == count >= 3
+    assert "ViT\\_REL & C-C-T-T & 100 &" in latex
 
 
-def test_a_familys_page_says_where_its_claims_are_tested(grown: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "with_members", list)  # without the members
-    text = page.write_report([grown.folder], grown.folder / "report.html").read_text()
-    assert "Claims are tested at every size" in text
-    assert "Scaling laws, and where they lead" in text
-    assert "data end here" in text
+def test_how_members_were_made_is_summed_over_them(grown: Path) -> None:
+    """Promise 5: it was the largest member's alone."""
+    made = dict(read_sections([load_results(grown)])[0].provenance.table.rows)
+    assert made["training time"] == "0.3 minutes over 16 runs, evaluation excluded"  # a second each
 
 
-def test_the_status_of_a_family_is_that_of_its_members(grown: Family) -> None:
-    found = status_of(grown.folder)
+def test_a_size_that_lacks_a_seed_stays_in_the_figures_with_its_n_marked(tmp_path: Path) -> None:
+    """Promise 8: it was dropped."""
+    table = points(noise=0.01)
+    table = table[~((table["variant"] == "C-C-T-T") & (table["images"] == 5000) & (table["seed"] == 2))]
+    for name in ("accuracy_by_images", "gap_by_images"):
+        table = table.assign(gap=1 - table["accuracy"])
+        axes = SCALING_FIGURES[name].draw(table, scale(table)).axes[0]
+        (line,) = [line for line in axes.lines if line.get_label() == "C-C-T-T"]
+        assert list(line.get_xdata()) == list(SIZES)
+        own = table[(table["variant"] == "C-C-T-T") & (table["images"] == 5000)]
+        column = {"accuracy_by_images": "accuracy", "gap_by_images": "gap"}[name]
+        assert line.get_ydata()[list(SIZES).index(5000)] == pytest.approx(own[column].mean())
+        assert [note.get_text() for note in axes.texts if note.get_gid() == "n"] == ["n=2"]
+
+
+def test_the_status_of_a_family_is_that_of_its_members(grown: Path) -> None:
+    found = status_of(grown)
     assert [Path(each["folder"]).name for each in found] == [f"{size}-images" for size in (32, 80, 160, 320)]
     assert all(each["counts"]["done"] == 4 for each in found)
 
 
-def test_a_family_opens_in_a_notebook(grown: Family) -> None:
-    view = load_family(grown.folder)
-    assert view.sizes == (32, 80, 160, 320)
-    pd.testing.assert_frame_equal(view.points, points_of(grown.tables()))
-    assert view.rankings.set_index("images")["measured"][320] == "ViT_REL ≫ C-C-T-T"
-    assert view.at(80).summary("final_test_accuracy")["variant"].tolist() == ["C-C-T-T", "ViT_REL"]
-    assert len(view.figure("accuracy_by_images").axes) == 1
-    with pytest.raises(StudyError, match="no results at 33 images: it has 32, 80, 160, 320"):
-        view.at(33)
+def test_sizes_open_in_a_notebook(grown: Path) -> None:
+    found = load_results(grown)
+    assert (found.design, found.scaling.sizes) == ("sizes", (32, 80, 160, 320))
+    assert found.rankings.set_index("images")["measured"][320] == "ViT_REL ≫ C-C-T-T"
+    assert found.at(80).summary("final_test_accuracy")["variant"].tolist() == ["C-C-T-T", "ViT_REL"]
+    assert len(found.figure("accuracy_by_images").axes) == 1
+    with pytest.raises(StudyError, match="no results at 33: it has 32, 80, 160, 320"):
+        found.at(33)
     with pytest.raises(StudyError, match="accuracy_by_images"):
-        view.figure("nope")
+        found.figure("nope")
+    with pytest.raises(StudyError, match="for each of its members"):
+        found.summary("final_test_accuracy")
 
 
 def test_plots_and_the_wandb_mirror_of_a_family_are_those_of_its_members(
-    grown: Family, monkeypatch: pytest.MonkeyPatch
+    grown: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = CliRunner().invoke(app, ["plot", str(grown.folder), "gap"])
+    done = CliRunner().invoke(app, ["plot", str(grown), "gap"])
     assert done.exit_code == 0, done.output
     for size in (32, 80, 160, 320):
-        assert {path.suffix for path in (grown.path(size) / "figures").glob("gap_curve.*")} == {".png", ".svg"}
+        assert {path.suffix for path in (grown / f"{size}-images" / "figures").glob("gap_curve.*")} == {".png", ".svg"}
     pushed = []
     monkeypatch.setattr(tracking, "check", lambda mode: None)
     monkeypatch.setattr(tracking, "push", lambda folder, project, mode: pushed.append((folder.name, mode)) or [])
-    empty = CliRunner().invoke(app, ["wandb", "push", str(grown.folder), "--mode", "offline"])
+    empty = CliRunner().invoke(app, ["wandb", "push", str(grown), "--mode", "offline"])
     assert "no finished run to push" in str(empty.exception)
     assert pushed == [(f"{size}-images", "offline") for size in (32, 80, 160, 320)]
 
 
-def test_a_familys_tables_in_latex_are_those_of_the_page(grown: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "with_members", list)
-    text = page.write_latex([grown.folder], grown.folder / "report.tex").read_text()
-    found = read_family(grown.folder)
-    tables = scaling_tables(found.points, found.scaling, found.ranked)
-    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == len(tables) >= 3
-    assert "ViT\\_REL & C-C-T-T & 100 &" in text
-
-
-def test_a_claim_that_cannot_be_tested_at_a_size_says_why() -> None:
-    curves, runs = results()
-    claim = Claim(ranking="C-C-T-T > coatnet_0", readout="final_test_accuracy")
-    (ranked,) = rankings({1000: (runs, curves)}, [claim])
-    assert ranked.verdict is None
-    assert "coatnet_0" in ranked.untested
-
-
-def test_until_decided_and_streams_do_not_go_with_parts(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="--until-decided"):
-        scaling_session.run_family(FAMILY, replace(Options(out=tmp_path), until_decided=True), QUIET)
+def test_parts_that_come_to_one_size_are_refused() -> None:
     with pytest.raises(StudyError, match="different numbers"):
-        members(FAMILY.model_copy(update={"parts": (0.5, 0.5001)}))
+        on_parts(FAMILY.model_copy(update={"parts": (0.5, 0.5001)}), Facts())
 
 
 def test_the_data_scale_experiment_covers_one_to_a_hundred_percent() -> None:

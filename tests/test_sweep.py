@@ -16,6 +16,7 @@ import pytest
 from study.config import Claim, Data, Experiment, Fractals, Run, Start, Training
 from study.errors import StudyError
 from study.models.interop import read_weights
+from study.results import load
 from study.sweep import attempts
 from study.sweep.drive import drive
 from study.sweep.executors.local import Local, slots
@@ -73,7 +74,7 @@ def run_all(folder: Path, experiment: Experiment = EXPERIMENT, display: Recorder
 
 
 def curves(store: Store) -> pd.DataFrame:
-    return store.curves().drop(columns=TIMES)
+    return load(store.folder).curves.drop(columns=TIMES)
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +86,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_a_sweep_leaves_runs_curves_and_claims(finished: Store) -> None:
-    runs, points = finished.results(), finished.curves()
+    results = load(finished.folder)
+    runs, points = results.runs, results.curves
     assert list(runs["variant"]) == ["C-C-T-T", "ViT_REL"]
     assert list(runs["status"]) == ["ok", "ok"]
     assert len(points) == 2 * 2
     assert (points.groupby("run")["step"].max() == 8).all()
     assert not runs.drop(columns=TIMES).isna().any().any()
-    assert {path.name for path in finished.write_tables()} == {"runs.csv", "curves.csv"}
+    assert {path.name for path in results.write_tables()} == {"runs.csv", "curves.csv"}
     assert pd.read_csv(finished.folder / "runs.csv")["run"].tolist() == runs["run"].tolist()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -16,25 +17,23 @@ from torch import nn
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from study import session
 from study.cli import app
 from study.config import Claim, Data, Experiment, Fractals, Run, Start, Training, ViTRelVariant
+from study.designs import COMPLETE, Options, Transfer, base, carry_out, source_of_file, sources_of_folder
+from study.designs.sources import plan_transfer, transfer_experiment
 from study.errors import StudyError
-from study.files import write_json, write_text
 from study.models import build
 from study.models.interop import classifier_names, read_weights
-from study.report.page import write_markdown
-from study.report.transfer import seed_differences, transfer_frame, transfer_table
-from study.session import Options
+from study.report.page import write_all
+from study.report.transfer import seed_differences, transfer_frame, transfer_tables
+from study.results import load as load_results
 from study.sweep.measure import Speed
-from study.sweep.plan import experiment_file, load_experiment, make_plan
+from study.sweep.plan import Facts, experiment_file, load_experiment, make_plan
 from study.sweep.store import Store
-from study.sweep.transfer import Sources, plan_transfer, source_of_file, sources_of_folder, transfer_experiment
 from study.training.loop import seed_of, train
 from study.training.start import build_from, fingerprint, freeze
 from study.training.step import Stepper
-from study.transfer import report_transfer, run_transfer
-from tests.synthetic import ENVIRONMENT
+from tests.finished import pretend
 
 FRACTALS = Fractals(classes=7, train_images=140, test_images=70)
 PRETRAINING = Experiment(
@@ -67,31 +66,11 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps end at once, with an accuracy that is made of the run's id."""
-
-    def drive(work, executor, shown, **options):
-        ((store, runs),) = work
-        for run in runs:
-            folder = store.add(run)
-            accuracy = int(run.id[:3], 16) / 4096
-            rows = [{"step": step, "epoch": step / 5, "samples": 16 * step, "probe_loss": 2 / step} for step in (1, 5)]
-            rows = [row | {"probe_accuracy": accuracy, "test_accuracy": accuracy, "test_loss": 1.0} for row in rows]
-            write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-            counts = {"parameters": 10, "macs": 10, "samples": 80, "steps": 5, "seconds": 1.0}
-            result = {"seed": run.seed, "status": "ok", "final": rows[-1], "environment": ENVIRONMENT, **counts}
-            write_json(folder / "result.json", result)
-        return session.Outcome(done=[run.id for run in runs])
-
-    monkeypatch.setattr(session, "drive", drive)
-    monkeypatch.setattr(session, "measure", lambda variants, *rest: dict.fromkeys(variants, Speed(0.01, 0.01)))
-
-
 def transfer_runs(store: Store, template: Experiment = TRANSFER, **options) -> list[Run]:
     sources = sources_of_folder(store.folder)
-    experiment = transfer_experiment(template, sources, template.data, options.get("scratch", True))
-    return plan_transfer(experiment, sources, **options).runs
+    scratch = options.get("scratch", True)
+    experiment = transfer_experiment(template, sources, template.data, scratch)
+    return plan_transfer(experiment, sources, scratch, Facts()).runs
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -294,7 +273,7 @@ def test_a_file_of_weights_is_a_source_by_the_same_door(tmp_path: Path) -> None:
     torch.save({"model": trained.state_dict()}, tmp_path / "published.pth")
     sources = source_of_file(tmp_path / "published.pth", "cctt", 16, (0, 1), PRETRAINING, classes=4)
     experiment = transfer_experiment(TRANSFER, sources, TRANSFER.data, scratch=False)
-    runs = plan_transfer(experiment, sources, scratch=False).runs
+    runs = plan_transfer(experiment, sources, False, Facts()).runs
     assert [(run.label, run.seed) for run in runs] == [("C-C-T-T", 0), ("C-C-T-T", 1)]
     assert experiment.pretraining is not None
     assert experiment.pretraining.name.startswith("published.pth ")
@@ -305,19 +284,20 @@ def test_a_file_of_weights_is_a_source_by_the_same_door(tmp_path: Path) -> None:
 
 
 def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
-    pretrained: Store, tmp_path: Path, made_up: None, monkeypatch: pytest.MonkeyPatch
+    pretrained: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drive = pretend(monkeypatch, lambda run: int(run.id[:3], 16) / 4096)
     sources = sources_of_folder(pretrained.folder)
     say = Console(file=StringIO(), width=160)
-    options = Options(out=tmp_path / "transfer", device="cpu", jobs=1, command="study transfer")
-    stores, code = run_transfer(TRANSFER, sources, (16, 24), options, say)
-    assert code == session.COMPLETE
-    assert [store.folder.name for store in stores] == ["transfer-16px", "transfer-24px"]
+    options = Options(out=tmp_path / "transfer", device="cpu", agents=1, command="study transfer")
+    design = Transfer(TRANSFER, sources, (24, 16), options, True, say)
+    assert carry_out(design, options, say).code == COMPLETE
+    found = load_results(tmp_path / "transfer")
+    assert [member.folder.name for member in found.members] == ["16px", "24px"]
+    stores = [Store(member.folder) for member in found.members]
     assert [store.state(run.id) for store in stores for run in store.runs()] == ["done"] * 16
-    assert [claim.ranking for claim in stores[0].experiment.claims] == ["C-C-T-T > C-T-T-T"]  # of two
 
-    frame = transfer_frame(sources, stores)
-    table = transfer_table(frame, ["C-C-T-T", "C-T-T-T"], freeze=False)
+    table, *_ = transfer_tables(found, transfer_frame(found))
     assert [row[0] for row in table.rows] == [
         "fractals[0:4], 16 px, pretraining",
         "fractals[4:7], 16 px, fine-tuned",
@@ -332,28 +312,29 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
             values = [100 * store.result(run)["final"]["test_accuracy"] for run in own]
             assert cell == f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2)"
 
-    monkeypatch.setattr("study.transfer.plot_all", lambda *given: [])  # other tests look at figures
-    report_transfer(sources, stores, console := Console(file=StringIO(), width=160))
+    monkeypatch.setattr("study.report.console.plot_all", lambda *given: [])  # other tests look at figures
+    design.show(console := Console(file=StringIO(), width=160), say, as_json=False, complete=True)
     shown = console.file.getvalue()
     assert "24 pixels" in shown
-    assert shown.count("claimed   C-C-T-T > C-T-T-T") == 2
-    assert (stores[1].folder / "transfer.csv").read_text().count("\n") == 1 + 4 + 16
-    page = write_markdown([stores[1].folder], tmp_path / "report.md").read_text()
+    assert shown.count("C-C-T-T > C-T-T-T") >= 2
+    assert "C-C-T-T > ViT_REL" in shown  # not tested, and said so
+    assert (design.folder / "transfer.csv").read_text().count("\n") == 1 + 4 + 16
+    page = write_all([stores[1].folder], tmp_path / "report.html")[1].read_text()
     assert "pretraining on fractals[0:4], 16 pixels" in page
     assert "C-T-T-T[start=scratch]" in page
 
     # the same command has nothing to do; another pretraining does not mix with this one
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
-    assert run_transfer(TRANSFER, sources, (16, 24), options, say)[1] == session.COMPLETE
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    ended = len(drive.ended)
+    assert carry_out(design, options, say).code == COMPLETE
+    assert len(drive.ended) == ended
     other = sources.pretraining.model_copy(update={"training": Training(epochs=9)})
-    changed = Sources(sources.networks, other, sources.accuracies, sources.experiment)
+    changed = Transfer(TRANSFER, replace(sources, pretraining=other), (16,), options, True, say)
     with pytest.raises(StudyError, match=r"another experiment \(pretraining.training.epochs is 1, asked for 9"):
-        run_transfer(TRANSFER, changed, (16,), options, say)
+        carry_out(changed, options, say)
 
 
 def test_the_command_line_probes_in_processes_of_their_own(pretrained: Store, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(session, "measure", lambda variants, *rest: dict.fromkeys(variants, Speed(0.01, 0.01)))
+    monkeypatch.setattr(base, "measure", lambda variants, *rest: dict.fromkeys(variants, Speed(0.01, 0.01)))
     arguments = ["transfer", str(pretrained.folder), "--dataset", "fractals[4:7]", "--variants", "cctt", "--seeds", "1"]
     arguments += ["--freeze", "--no-scratch", "--epochs", "1", "--batch-size", "16", "--out", str(tmp_path / "probe")]
     arguments += ["--device", "cpu", "--jobs", "1", "--json"]
@@ -365,7 +346,7 @@ def test_the_command_line_probes_in_processes_of_their_own(pretrained: Store, tm
         ("pretraining", "C-C-T-T", 1),
         ("pretrained", "C-C-T-T", 1),
     ]
-    (run,) = Store(tmp_path / "probe-16px").runs()
+    (run,) = Store(tmp_path / "probe" / "16px").runs()
     assert run.start is not None
     assert run.start.run in {source.id for source in pretrained.runs()}
     assert (run.training.freeze, run.training.lr) == (True, 1e-3)

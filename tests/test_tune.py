@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from study import printing, tuning
 from study.config import Claim, Data, Experiment, Fractals, Run, Training
 from study.data import load
+from study.designs import COMPLETE, INCOMPLETE, Grid, Options, Plain, Rates, carry_out
 from study.errors import StudyError
-from study.report.sections import read_section
-from study.session import COMPLETE, INCOMPLETE, Options
-from study.sweep.plan import make_plan
+from study.report.console import rank
+from study.report.sections import read_sections
+from study.results import load as load_results
+from study.sweep.plan import Facts, make_plan
 from study.sweep.status import status_of
-from study.sweep.store import Store, read_tables
+from study.sweep.store import Store
 from study.sweep.tuned import Tuned, at_tuned_rates, choose, read_tuned
-from study.tuning import Grid, tune
-from tests.finished import fake_session
+from tests.finished import pretend
 
 DATA = Data(image_size=16, fractals=Fractals(classes=4, train_images=100, test_images=40))
 EXPERIMENT = Experiment(
@@ -33,6 +33,24 @@ EXPERIMENT = Experiment(
     claims=(Claim(ranking="C-C-T-T > ViT_REL", readout="final_test_accuracy"),),
 )
 QUIET = Console(quiet=True)
+GRID = Grid(grow=False)
+
+
+def tune(experiment: Experiment, grid: Grid, folder: Path) -> tuple[dict[Path, Tuned], int]:
+    """What was frozen, by results folder, and the exit code."""
+    options = Options(out=folder, device="cpu")
+    design = Rates(experiment, options, grid, Facts())
+    code = carry_out(design, options, QUIET).code
+    return design.tuned, code
+
+
+def sweep(experiment: Experiment, folder: Path) -> Store:
+    """The sweep into a folder, at the rates that were tuned there."""
+    options = Options(out=folder, device="cpu")
+    carry_out(Plain(experiment, options), options, QUIET)
+    return Store(folder)
+
+
 BEST = {"C-C-T-T": 3e-3, "ViT_REL": 1e-3 / 3}
 
 
@@ -86,8 +104,8 @@ def test_the_best_mean_is_chosen_and_a_rate_that_diverged_is_not() -> None:
 
 @pytest.fixture
 def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tuning, "Session", fake_session(accuracy))
-    found, code = tune(EXPERIMENT, Grid(), Options(out=tmp_path / "tiny"), QUIET)
+    pretend(monkeypatch, accuracy)
+    found, code = tune(EXPERIMENT, GRID, tmp_path / "tiny")
     assert code == COMPLETE
     assert list(found) == [tmp_path / "tiny"]
     return tmp_path / "tiny"
@@ -102,8 +120,8 @@ def frozen(folder: Path) -> Tuned:
 def test_every_variant_gets_the_same_grid_seeds_and_budget_on_the_validation_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "Session", session := fake_session(accuracy))
-    tune(EXPERIMENT, Grid(epochs=1), Options(out=tmp_path / "tiny"), QUIET)
+    session = pretend(monkeypatch, accuracy)
+    tune(EXPERIMENT, Grid(epochs=1, grow=False), tmp_path / "tiny")
     ended = [run for _, run in session.ended]
     tried = {label: {(run.training.lr, run.seed) for run in ended if run.label == label} for label in BEST}
     assert tried["C-C-T-T"] == tried["ViT_REL"] == {(lr, s) for lr in (0.000333, 0.001, 0.003) for s in (1000, 1001)}
@@ -123,36 +141,35 @@ def test_the_choice_is_frozen_with_all_that_led_to_it(tuned: Path) -> None:
 
 def test_claims_are_recorded_before_anything_is_tuned(tuned: Path) -> None:
     assert Store(tuned).claims_history()[0]["runs_done"] == 0
-    assert Store(tuned).results().empty  # tuning runs lie apart
+    assert load_results(tuned).runs.empty  # tuning runs lie apart
 
 
 def test_nothing_is_frozen_before_all_rates_are_tried_and_the_same_command_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = Options(out=tmp_path / "tiny")
-    monkeypatch.setattr(tuning, "Session", first := fake_session(accuracy, stop_after=7))
-    found, code = tune(EXPERIMENT, Grid(), options, QUIET)
+    folder = tmp_path / "tiny"
+    first = pretend(monkeypatch, accuracy, stop_after=7)
+    found, code = tune(EXPERIMENT, GRID, folder)
     assert (found, code) == ({}, INCOMPLETE)
     assert read_tuned(tmp_path / "tiny") is None
-    monkeypatch.setattr(tuning, "Session", second := fake_session(accuracy))
-    tune(EXPERIMENT, Grid(), options, QUIET)
+    second = pretend(monkeypatch, accuracy)
+    tune(EXPERIMENT, GRID, folder)
     assert len(first.ended) + len(second.ended) == 3 * 2 * 2
     assert frozen(tmp_path / "tiny").rates["C-C-T-T"] == 0.003
 
 
 def test_what_is_frozen_stays_and_another_variant_can_join(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options(out=tuned)
     with pytest.raises(StudyError, match="frozen"):
-        tune(EXPERIMENT, Grid(rates=(1e-3, 1e-2)), options, QUIET)
+        tune(EXPERIMENT, Grid(rates=(1e-3, 1e-2), grow=False), tuned)
     monkeypatch.setitem(BEST, "C-T-T-T", 1e-3)
-    monkeypatch.setattr(tuning, "Session", fake_session(lambda run: 0.3 - abs(np.log(run.training.lr / 1e-3))))
-    tune(EXPERIMENT.model_copy(update={"variants": ("C-T-T-T",)}), Grid(), options, QUIET)
+    pretend(monkeypatch, lambda run: 0.3 - abs(np.log(run.training.lr / 1e-3)))
+    tune(EXPERIMENT.model_copy(update={"variants": ("C-T-T-T",)}), GRID, tuned)
     assert frozen(tuned).rates == {"C-C-T-T": 0.003, "ViT_REL": 0.000333, "C-T-T-T": 0.001}
 
 
 def test_seeds_of_claims_are_never_tuned_with(tuned: Path) -> None:
     with pytest.raises(StudyError, match="seeds 1 are for tuning"):
-        tune(EXPERIMENT, Grid(seeds=(1, 1000)), Options(out=tuned), QUIET)
+        tune(EXPERIMENT, Grid(seeds=(1, 1000)), tuned)
     with pytest.raises(StudyError, match="seeds 1001 are for tuning"):
         at_tuned_rates(EXPERIMENT.model_copy(update={"seeds": (0, 1001)}), frozen(tuned))
 
@@ -161,10 +178,10 @@ def test_a_grid_holds_the_shared_rate_and_a_variant_that_always_diverges_is_name
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(StudyError, match=r"with the recipe's 0\.001 among them"):
-        tune(EXPERIMENT, Grid(rates=(1e-2, 1e-1)), Options(out=tmp_path / "a"), QUIET)
-    monkeypatch.setattr(tuning, "Session", fake_session(lambda run: None if run.label == "ViT_REL" else 0.5))
+        tune(EXPERIMENT, Grid(rates=(1e-2, 1e-1)), tmp_path / "a")
+    pretend(monkeypatch, lambda run: None if run.label == "ViT_REL" else 0.5)
     with pytest.raises(StudyError, match="a run of ViT_REL diverged"):
-        tune(EXPERIMENT, Grid(), Options(out=tmp_path / "b"), QUIET)
+        tune(EXPERIMENT, GRID, tmp_path / "b")
 
 
 # ---------------------------------------------------------------- sweeps at tuned rates
@@ -202,8 +219,8 @@ def test_variants_without_a_tuned_rate_and_other_recipes_are_refused(tuned: Path
 @pytest.fixture
 def swept(tuned: Path) -> Path:
     """The sweep after tuning."""
-    store, _ = fake_session(accuracy)(EXPERIMENT, Options(out=tuned), QUIET).run()
-    store.write_tables()
+    store = sweep(EXPERIMENT, tuned)
+    load_results(store.folder).write_tables()
     return tuned
 
 
@@ -211,34 +228,35 @@ def test_tables_hold_the_tuned_runs_and_those_at_the_shared_rate_apart(swept: Pa
     store = Store(swept)
     assert store.experiment.rates == {"C-C-T-T": 0.003, "ViT_REL": 0.000333}
     for shared, expected in ((False, 0.5), (True, 0.5 - 0.1 * np.log10(3))):
-        runs, curves = read_tables(swept, shared)
+        runs, curves = list(load_results(swept).tables.values())[shared]
         assert len(runs) == 4
         row = runs[(runs["variant"] == "C-C-T-T") & (runs["seed"] == 0)].iloc[0]
         assert row["final_test_accuracy"] == pytest.approx(expected)
         assert set(curves["run"]) == set(runs["run"])
-    kept = [read_tables(swept, shared)[0] for shared in (False, True)]
+    kept = [runs for runs, _ in load_results(swept).tables.values()]
     (swept / "runs").rename(swept / "elsewhere")  # as in a committed folder, which has the tables alone
-    again = [read_tables(swept, shared)[0] for shared in (False, True)]
+    again = [runs for runs, _ in load_results(swept).tables.values()]
     assert [list(table["run"]) for table in kept] == [list(table["run"]) for table in again]
 
 
 def test_runs_made_at_the_shared_rate_before_tuning_are_not_made_again(tmp_path: Path, monkeypatch) -> None:
-    options = Options(out=tmp_path / "tiny")
-    fake_session(accuracy)(EXPERIMENT, options, QUIET).run()
+    folder = tmp_path / "tiny"
+    pretend(monkeypatch, accuracy)
+    sweep(EXPERIMENT, folder)
     assert Store(tmp_path / "tiny").experiment.rates == {}
-    monkeypatch.setattr(tuning, "Session", fake_session(accuracy))
-    tune(EXPERIMENT, Grid(), options, QUIET)
-    assert len(Store(tmp_path / "tiny").results()) == 4  # untouched so far
-    later = fake_session(accuracy)
-    later(EXPERIMENT, options, QUIET).run()
+    pretend(monkeypatch, accuracy)
+    tune(EXPERIMENT, GRID, folder)
+    assert len(load_results(tmp_path / "tiny").runs) == 4  # untouched so far
+    later = pretend(monkeypatch, accuracy)
+    sweep(EXPERIMENT, folder)
     assert {run.training.lr for _, run in later.ended} == {0.003, 0.000333}
-    assert len(Store(tmp_path / "tiny").results(shared_rate=True)) == 4
+    assert len(load_results(tmp_path / "tiny").views[1].runs) == 4
 
 
 def test_the_ranking_is_stated_at_tuned_rates_and_at_the_shared_one(
     swept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    printing.folder_ranking(swept, QUIET, as_json=True)
+    rank(load_results(swept), QUIET, as_json=True)
     found = json.loads(capsys.readouterr().out)
     tuned_mean = {row["variant"]: row["mean"] for row in found["readouts"]["final_test_accuracy"]["ranking"]}
     shared = found["at_shared_rate"]["readouts"]["final_test_accuracy"]["ranking"]
@@ -249,10 +267,10 @@ def test_the_ranking_is_stated_at_tuned_rates_and_at_the_shared_one(
 
 
 def test_the_report_states_both_rankings_the_grid_and_the_split_policy(swept: Path) -> None:
-    section = read_section(swept, "s1")
+    (section,) = read_sections([load_results(swept)])
     assert [view.readout for view in section.claims] == [
-        "final test accuracy",
-        "final test accuracy, at the shared learning rate 0.001",
+        "final test accuracy, at tuned learning rates",
+        "final test accuracy, at the learning rate 0.001 for all",
     ]
     (table,) = [table for table in section.tables if table.title.startswith("Learning rates")]
     assert table.header == ("variant", "rate 0.000333", "rate 0.001", "rate 0.003", "chosen")
@@ -266,17 +284,49 @@ def test_the_status_counts_both(swept: Path) -> None:
     assert [(each["rates"], each["counts"]["done"]) for each in status_of(swept)] == [("tuned", 4), ("shared", 4)]
 
 
-def test_an_untuned_folder_says_that_one_rate_is_shared(tmp_path: Path) -> None:
-    store, _ = fake_session(accuracy)(EXPERIMENT, Options(out=tmp_path / "plain"), QUIET).run()
-    section = read_section(store.folder, "s1")
+def test_an_untuned_folder_says_that_one_rate_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, accuracy)
+    store = sweep(EXPERIMENT, tmp_path / "plain")
+    (section,) = read_sections([load_results(store.folder)])
     assert dict(section.provenance.table.rows)["learning rates"] == "0.001 for every variant, not tuned"
     assert len(section.claims) == 1
     assert status_of(store.folder)[0]["rates"] == ""
 
 
 def test_every_size_of_a_family_is_tuned_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "Session", fake_session(accuracy))
+    pretend(monkeypatch, accuracy)
     family = EXPERIMENT.model_copy(update={"parts": (0.4, 1.0)})
-    found, _ = tune(family, Grid(), Options(out=tmp_path / "grow"), QUIET)
+    found, _ = tune(family, GRID, tmp_path / "grow")
     assert [folder.name for folder in found] == ["40-images", "100-images"]
     assert [each.validation_images for each in found.values()] == [8, 20]
+
+
+def test_a_grid_grows_where_a_choice_lies_at_its_edge_until_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BEST, "C-C-T-T", 0.027)
+    monkeypatch.setitem(BEST, "ViT_REL", 1e-3)
+    drive = pretend(monkeypatch, accuracy)
+    found, code = tune(EXPERIMENT, Grid(), tmp_path / "grown")
+    assert code == COMPLETE
+    (tuned,) = found.values()
+    assert tuned.rates == {"C-C-T-T": 0.027, "ViT_REL": 0.001}
+    assert tuned.grid == (
+        0.000333,
+        0.001,
+        0.003,
+        0.009,
+        0.027,
+        0.081,
+    )
+    assert not tuned.at_edge
+    ended = len(drive.ended)
+    tune(EXPERIMENT, Grid(), tmp_path / "grown")  # the same command has nothing to do
+    assert len(drive.ended) == ended
+
+
+def test_a_grid_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda run: float(0.5 + 0.01 * np.log(run.training.lr)))
+    (tuned,) = tune(EXPERIMENT, Grid(), tmp_path / "grown")[0].values()
+    assert max(tuned.grid) == pytest.approx(0.003 * 81)
+    assert tuned.at_edge == ["C-C-T-T", "ViT_REL"]

@@ -32,20 +32,21 @@ from study.analysis.statistics import (
     tau_b,
 )
 from study.analysis.tables import check_table, read_table
-from study.analysis.verdicts import ClaimVerdict, Pair, RankProbabilities, VariantSummary, name_missing
+from study.analysis.verdicts import (
+    ClaimVerdict,
+    ClaimWord,
+    Counted,
+    Pair,
+    RankProbabilities,
+    VariantSummary,
+    claim_word,
+    name_missing,
+)
 from study.config import Claim
 from study.config.notation import Ranking, Relation
 from study.errors import StudyError
 
-__all__ = [
-    "ClaimVerdict",
-    "leave_one_seed_out",
-    "paired_by_seed",
-    "read_table",
-    "test_claim",
-    "verdict_on",
-    "verdicts_on",
-]
+__all__ = ["ClaimVerdict", "explore", "leave_one_seed_out", "paired_by_seed", "read_table", "test_claim", "verdict_on"]
 
 DRAWS = 10_000
 PAIRED = Spread("paired", None, float("nan"))
@@ -70,20 +71,29 @@ def test_claim(
 
     Raises StudyError for a table without its columns, a seed given twice, or a variant that the table lacks.
     """
-    ranking = claim.order
-    table = check_table(table, "the table")
-    known = list(dict.fromkeys(table["variant"]))
-    absent = [variant for variant in ranking.variants if variant not in known]
-    if absent:
-        raise StudyError(f"the claim names {', '.join(absent)}, which the table lacks: it has {', '.join(known)}")
+    return _tested(table, claim, claim.order, larger_is_better, alpha, spread, draws, seed, explored=False)
 
-    variants = tuple(_summary(variant, table[table["variant"] == variant]) for variant in ranking.variants)
+
+def explore(
+    table: pd.DataFrame, variants: Sequence[str], claim: Claim, larger_is_better: bool, alpha: float | None = None
+) -> ClaimVerdict:
+    """All pairs of these variants by a claim's readout and margins, in that order; nothing is claimed of them."""
+    order = Ranking(tuple(variants), (Relation.EQUAL,) * (len(variants) - 1))
+    return _tested(table, claim, order, larger_is_better, alpha, None, 0, 0, explored=True)
+
+
+def _tested(
+    table: pd.DataFrame, claim: Claim, ranking: Ranking, larger_is_better: bool, alpha: float | None,
+    spread: Spread | None, draws: int, seed: int, explored: bool,
+) -> ClaimVerdict:  # fmt: skip
+    by_variant = _samples(table, ranking.variants)
+    variants = tuple(_summary(variant, rows) for variant, rows in by_variant.items())
     sign = 1 if larger_is_better else -1
     samples = [sign * np.array([v for v in variant.values.values() if v is not None]) for variant in variants]
     missing = tuple((v.variant, seed) for v in variants for seed, value in v.values.items() if value is None)
     verdict = ClaimVerdict(
         claim=claim,
-        ranking=str(ranking),
+        ranking=", ".join(ranking.variants) if explored else str(ranking),
         larger_is_better=larger_is_better,
         alpha=claim.alpha if alpha is None else alpha,
         variants=variants,
@@ -93,8 +103,8 @@ def test_claim(
     )
     if verdict.untested:
         return verdict
-    decisions = decide(samples, ranking, claim, verdict.alpha, spread)
-    order, ranks = _order(samples, decisions, draws, np.random.default_rng(seed))
+    decisions = decide(samples, ranking, claim, verdict.alpha, spread, explored)
+    order, ranks = (None, None) if explored else _order(samples, decisions, draws, np.random.default_rng(seed))
     return dataclasses.replace(
         verdict,
         cautions=_cautions(decisions, samples, missing),
@@ -106,6 +116,15 @@ def test_claim(
     )
 
 
+def _samples(table: pd.DataFrame, variants: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The rows of each variant. Raises StudyError as `check_table` does, and for a variant that the table lacks."""
+    table = check_table(table, "the table")
+    known = list(dict.fromkeys(table["variant"]))
+    if absent := [variant for variant in variants if variant not in known]:
+        raise StudyError(f"the claim names {', '.join(absent)}, which the table lacks: it has {', '.join(known)}")
+    return {variant: table[table["variant"] == variant] for variant in variants}
+
+
 def verdict_on(
     claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame, *, alpha: float | None = None, draws: int = DRAWS
 ) -> ClaimVerdict:
@@ -114,35 +133,40 @@ def verdict_on(
     return test_claim(table, claim, find_readout(claim.readout)[0].larger_is_better, alpha=alpha, draws=draws)
 
 
-def verdicts_on(claims: Sequence[Claim], curves: pd.DataFrame, runs: pd.DataFrame) -> list[ClaimVerdict]:
-    """The verdicts on those claims all of whose variants have finished runs."""
-    known = set(runs["variant"])
-    return [verdict_on(claim, curves, runs) for claim in claims if known >= set(claim.order.variants)]
+# ---------------------------------------------------------------- second opinions: the words alone
 
 
-def leave_one_seed_out(table: pd.DataFrame, claim: Claim, larger_is_better: bool = True) -> dict[int, ClaimVerdict]:
-    """The verdict without each seed in turn: a claim whose word hangs on one seed should say so."""
-    table = check_table(table, "the table")
-    return {
-        int(seed): test_claim(table[table["seed"] != seed], claim, larger_is_better, draws=0)
-        for seed in sorted(table["seed"].unique())
-    }
+def leave_one_seed_out(table: pd.DataFrame, claim: Claim, verdict: ClaimVerdict) -> dict[int, ClaimWord]:
+    """The claim's word without each seed in turn, at the level of `verdict`: does it hang on one of them?"""
+    values = _by_seed(table, claim, verdict)
+    return {int(seed): _counted(values.drop(index=seed), claim, verdict).word for seed in values.index}
 
 
-def paired_by_seed(table: pd.DataFrame, claim: Claim, larger_is_better: bool = True) -> ClaimVerdict | None:
+def paired_by_seed(table: pd.DataFrame, claim: Claim, verdict: ClaimVerdict) -> Counted | None:
     """The verdict on differences seed by seed, over the seeds that every variant of the claim has a value of.
 
     A second opinion: the variants of a seed see the same images in the same order, and two that differ in a switch may
     begin alike. Across architectures errors are hardly correlated, and pairing halves the degrees of freedom. None with
     fewer than 3 such seeds.
     """
-    table = check_table(table, "the table")
-    named = table[table["variant"].isin(claim.order.variants) & np.isfinite(table["value"])]
-    values = named.pivot(index="seed", columns="variant", values="value").dropna()
-    if len(values) < 3:
-        return None
-    shared = table[table["seed"].isin(values.index)]
-    return test_claim(shared, claim, larger_is_better, spread=PAIRED, draws=0)
+    values = _by_seed(table, claim, verdict).dropna()
+    return None if len(values) < 3 else _counted(values, claim, verdict, PAIRED)
+
+
+def _by_seed(table: pd.DataFrame, claim: Claim, verdict: ClaimVerdict) -> pd.DataFrame:
+    """Values, larger is better: a row a seed, a column a variant of the claim; NaN where there is none."""
+    named = pd.concat(_samples(table, claim.order.variants).values())
+    values = named.pivot(index="seed", columns="variant", values="value")[list(claim.order.variants)]
+    return values.where(np.isfinite(values)) * (1 if verdict.larger_is_better else -1)
+
+
+def _counted(values: pd.DataFrame, claim: Claim, verdict: ClaimVerdict, spread: Spread | None = None) -> Counted:
+    samples = [column[np.isfinite(column)] for column in values.to_numpy(dtype=float).T]
+    if _why_untested(claim.order, samples):
+        return Counted("untested", ())
+    decisions = decide(samples, claim.order, claim, verdict.alpha, spread)
+    relations = [(relation, decisions.verdict(pair)[0]) for pair, relation in enumerate(decisions.claimed) if relation]
+    return Counted(claim_word(relations), tuple(word for _, word in relations))
 
 
 # ---------------------------------------------------------------- parts of a verdict
@@ -179,6 +203,7 @@ def _pair(decisions: Decisions, samples: list[Floats], index: int) -> Pair:
     relation = decisions.claimed[index]
     verdict: Word | Literal[""]
     verdict, shown = decisions.verdict(index) if relation else ("", "")
+    low, high = decisions.interval(index)
     g = hedges_g(samples[first], samples[second])
     return Pair(
         first=decisions.ranking.variants[first],
@@ -188,8 +213,9 @@ def _pair(decisions: Decisions, samples: list[Floats], index: int) -> Pair:
         verdict=verdict,
         shown=shown,
         difference=float(comparison.difference[index]),
-        low=float(decisions.low[index]),
-        high=float(decisions.high[index]),
+        low=low,
+        high=high,
+        simultaneous=(float(decisions.low[index]), float(decisions.high[index])),
         different_p=float(decisions.different_p[index]),
         equivalent_p=float(decisions.equivalent_p[index]),
         not_worse_p=float(decisions.not_worse_p[index]) if relation is Relation.AT_LEAST else None,

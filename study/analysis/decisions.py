@@ -8,7 +8,8 @@ Four families of tests, one for each word, each with the family-wise error rate 
 - `≥`: one-sided t tests at -ε (non-inferiority) of the pairs that the ranking calls ≥, Holm.
 - `≫`, and every "by more than" or "by less than": simultaneous intervals of all pairs.
 
-A relation's verdict (d is the difference, positive if the first is better; the interval is the simultaneous one):
+A relation's verdict (d is the difference, positive if the first is better; the interval is the simultaneous one; shown
+beside a verdict is the interval that decided it, `Decisions.interval`):
 
 | claimed | confirmed                        | contradicted                                                |
 | ------- | -------------------------------- | ----------------------------------------------------------- |
@@ -23,20 +24,26 @@ written `≳`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from study.analysis.power import OneSided, seeds_for_power
-from study.analysis.statistics import Comparison, Floats, Spread, compare, holm, sidak
+from study.analysis.statistics import Comparison, Floats, Spread, compare, holm, holm_levels, sidak
 from study.config import Claim
 from study.config.notation import Ranking, Relation
 
 Word = Literal["confirmed", "contradicted", "undecided"]
 CLAIMED_SHARE = 0.8  # of α, for the pairs that are claimed ≈
+_BY_SIMULTANEOUS = {
+    (Relation.EQUAL, "contradicted"),
+    (Relation.AT_LEAST, "contradicted"),
+    (Relation.MUCH_GREATER, "confirmed"),
+}  # said of "by more than"
 MAX_SEEDS = 100  # the search for the number of seeds that a verdict needs ends here
 
 
@@ -95,6 +102,82 @@ class Decisions:
                 reverse = different and not better
                 return "contradicted", "the reverse is shown" if reverse else "not better by as much as Δ"
         return "undecided", "neither it nor its opposite is shown"
+
+    # ------------------------------------------------------------ the interval that decided
+
+    def interval(self, pair: int) -> tuple[float, float]:
+        """The interval that a pair's verdict was decided by; of a pair without a claim, that decided its word.
+
+        Each family of tests has its own, at the level at which Holm's sequence compared the pair (`holm_levels`); the
+        simultaneous one decides what is said of "by more than". What is shown lies in the interval of its family; where
+        two things are shown, in the narrower one, which shows both. What is shown to be equal and not to be different
+        includes 0, as Berger and Hsu's (1996) interval of a TOST does. What is undecided has the interval that might
+        have decided it, the widest where there are several.
+        """
+        claimed, word = self.claimed[pair], self.word(pair)
+        verdict = self.verdict(pair)[0] if claimed else ""
+        reach = self._reaches(pair)
+        if verdict == "undecided" or (not claimed and word == "?"):
+            return self._undecided(pair, reach)
+        if (not claimed and word == "≫") or (claimed, verdict) in _BY_SIMULTANEOUS:
+            return self._around(pair, reach["simultaneous"])
+        different = bool(self.different[pair])
+        shown = {
+            "different": different,
+            "equal": bool(self.equal[pair]),
+            "not worse": bool(self.not_worse_p[pair] < self.alpha),  # NaN, not claimed, compares false
+            "simultaneous": claimed is Relation.MUCH_GREATER or (different and word == "≫"),
+        }
+        low, high = self._around(pair, min(reach[family] for family, is_shown in shown.items() if is_shown))
+        return (low, high) if different else (min(low, 0.0), max(high, 0.0))
+
+    def _undecided(self, pair: int, reach: Mapping[str, float]) -> tuple[float, float]:
+        """The widest of the intervals that might have decided; its near end moved where a difference is shown."""
+        claimed, margin = self.claimed[pair], 0.0
+        low, high = self._around(pair, reach["different"])
+        within = -self.claim.epsilon < low and high < self.claim.epsilon
+        families = ["different", "equal"] if within else ["different"]
+        match claimed:
+            case Relation.EQUAL:
+                families, margin = ["simultaneous", "equal"], self.claim.epsilon
+            case Relation.AT_LEAST:
+                families, margin = ["simultaneous", "not worse"], self.claim.epsilon
+            case Relation.MUCH_GREATER:
+                families, margin = ["simultaneous"], self.claim.delta
+        low, high = self._around(pair, max(reach[family] for family in families))
+        if not claimed or claimed is Relation.GREATER:
+            return low, high
+        near_low, near_high = self._around(pair, reach["different"])
+        if not self.different[pair]:
+            return (low, high) if claimed is Relation.MUCH_GREATER else (min(low, near_low), max(high, near_high))
+        if near_low > 0:  # at most at the margin, beyond which nothing is shown
+            return max(low, min(near_low, margin)), high
+        return low, high if claimed is Relation.MUCH_GREATER else min(high, max(near_high, -margin))
+
+    def _around(self, pair: int, reach: float) -> tuple[float, float]:
+        difference = float(self.comparison.difference[pair])
+        return difference - reach, difference + reach
+
+    def _reaches(self, pair: int) -> dict[str, float]:
+        """Half the width of each family's interval."""
+        return {
+            "different": float(self._families["different"][pair]),
+            "equal": float(self._families["equal"][pair]),
+            "not worse": float(self._families["not worse"][pair]),
+            "simultaneous": float(self.high[pair] - self.comparison.difference[pair]),
+        }
+
+    @cached_property
+    def _families(self) -> dict[str, Floats]:
+        comparison, epsilon = self.comparison, self.claim.epsilon
+        equal = holm_levels(comparison.p_equivalent(epsilon), self.alpha, equality_weights(self.claimed))
+        not_worse, at_least = np.full(len(self.claimed), np.nan), np.isfinite(self.not_worse_p)
+        not_worse[at_least] = holm_levels(comparison.p_above(-epsilon)[at_least], self.alpha)
+        return {
+            "different": comparison.reach(holm_levels(comparison.p_different(), self.alpha) / 2),
+            "equal": comparison.reach(equal),
+            "not worse": comparison.reach(not_worse),
+        }
 
     @property
     def decided(self) -> bool:
@@ -168,15 +251,17 @@ def decide(
     claim: Claim,
     alpha: float | None = None,
     spread: Spread | None = None,
+    explored: bool = False,
 ) -> Decisions:
     """Test a ranking on samples, larger is better, one a variant in the ranking's order, at least 2 values each.
 
     `alpha` replaces the claim's own, as at an interim look (sequential.py); `spread` what the check of variances says.
+    Where all pairs are `explored`, the ranking gives their order alone, and nothing is claimed of them.
     """
     alpha = claim.alpha if alpha is None else alpha
     comparison = compare(samples, spread)
     places = zip(comparison.first.tolist(), comparison.second.tolist(), strict=True)
-    claimed = tuple(ranking.relation(first, second) for first, second in places)
+    claimed = tuple(None if explored else ranking.relation(first, second) for first, second in places)
     low, high = comparison.intervals(alpha)
     not_worse_p = np.full(len(claimed), np.nan)
     at_least = np.array([relation is Relation.AT_LEAST for relation in claimed])

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.integrate import trapezoid
 
-from study.analysis.curves import at_losses, loss_ranges, matched_region
+from study.analysis.curves import at_losses, interpolated, loss_ranges, matched_region, of_runs
 from study.config import Claim
 from study.errors import StudyError
 
@@ -82,10 +81,11 @@ def final_gap(curves: pd.DataFrame) -> Measurement:
 
 def gap_area(curves: pd.DataFrame) -> Measurement:
     """Area under the gap along training, in accuracy x epochs: the trapezoid rule on (e_k, p_k - a_k)."""
-    areas = {}
-    for run, curve in curves.sort_values("step").groupby("run", sort=False):
-        areas[run] = trapezoid(curve["probe_accuracy"] - curve["test_accuracy"], curve["epoch"])
-    return Measurement(pd.Series(areas, dtype=float))
+    ordered = curves.sort_values("step", kind="stable")
+    gap, run = (ordered["probe_accuracy"] - ordered["test_accuracy"]).astype(float), ordered["run"]
+    between = (gap + gap.groupby(run).shift()) / 2 * ordered["epoch"].astype(float).groupby(run).diff()
+    areas = between.groupby(run).sum().mask(gap.isna().groupby(run).any())
+    return Measurement(areas.reindex(curves["run"].unique()))
 
 
 def after_samples(curves: pd.DataFrame, column: str, samples: float | None = None) -> Measurement:
@@ -93,16 +93,11 @@ def after_samples(curves: pd.DataFrame, column: str, samples: float | None = Non
 
     Without `samples`: the most that every run has seen, min over runs of n_K. NaN for a run that has not seen as many.
     """
-    ordered = curves.sort_values("step")
+    ordered = curves.sort_values("step", kind="stable")
     if samples is None:
         samples = float(ordered.groupby("run")["samples"].max().min())
-    values = pd.Series(
-        {
-            run: np.interp(samples, curve["samples"], curve[column], np.nan, np.nan)
-            for run, curve in ordered.groupby("run", sort=False)
-        },
-        dtype=float,
-    )
+    seen, reached = (ordered[name].to_numpy(dtype=float) for name in ("samples", column))
+    values = interpolated(ordered, curves["run"].unique(), seen, reached, samples).iloc[:, 0]
     note = f"Read after {samples:,.0f} samples."
     return Measurement(values, notes=(note, *_missing(curves, values, f"not measured around {samples:,.0f} samples")))
 
@@ -242,7 +237,7 @@ def measure(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> Measurement:
     readout, at = find_readout(name)
     diverged = runs[runs["status"] == "diverged"]
     alive = runs[runs["status"] != "diverged"]
-    result = readout.function(curves[curves["run"].isin(alive["run"])], alive, at)
+    result = readout.function(of_runs(curves, alive["run"]), alive, at)
     unmeasured = alive[~alive["run"].isin(curves["run"])]
     reasons = (("Diverged, and so without a value", diverged), ("Never evaluated", unmeasured))
     notes = (*result.notes, *(f"{reason}: {_names(rows)}." for reason, rows in reasons if len(rows)))
@@ -262,16 +257,14 @@ def measure_claim(claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame) -> tup
     Raises StudyError for a malformed ranking or an unknown readout.
     """
     named = runs[runs["variant"].isin(claim.order.variants)]
-    measured = measure(claim.readout, curves[curves["run"].isin(named["run"])], named)
+    measured = measure(claim.readout, of_runs(curves, named["run"]), named)
     return named.set_index("run")[["variant", "seed"]].assign(value=measured.values), measured
 
 
-def summary(curves: pd.DataFrame, runs: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Columns variant, n, mean, sd (n - 1 in the denominator), then `seed 0`, `seed 1`, ...; the best variant first.
-
-    n counts the seeds with a value; a seed without one shows as NaN.
+def summary(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Of a readout's table (variant, seed, value): columns variant, n, mean, sd (n - 1 in the denominator), then
+    `seed 0`, `seed 1`, ...; the best variant first. n counts the seeds with a value; one without shows as NaN.
     """
-    table = readout_table(name, curves, runs)
     groups = table.groupby("variant", sort=False)["value"]
     overall = pd.DataFrame({"n": groups.count(), "mean": groups.mean(), "sd": groups.std()})
     seeds = table.pivot(index="variant", columns="seed", values="value")

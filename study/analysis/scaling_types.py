@@ -1,4 +1,4 @@
-"""What is found out about a family of sweeps, as plain data (scaling.py finds it out)."""
+"""What is found out about an experiment at several sizes, as plain data (scaling.py finds it out)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from study.analysis.statistics import Floats
+from study.analysis.verdicts import ClaimVerdict
+from study.config import Claim
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,27 @@ class Crossing:
         else:
             reach = f"{self.images.low:,.0f} to {self.images.high:,.0f}, in {self.share:.0%} of draws"
         return f"{self.overtakes} overtakes {self.overtaken} at {self.images.value:,.0f} images ({reach})"
+
+
+@dataclass(frozen=True)
+class SizeRanking:
+    """A claim at one size, with its verdict there."""
+
+    images: int
+    claim: Claim
+    verdict: ClaimVerdict
+
+    @property
+    def by_mean(self) -> str:
+        """The variants in the order of their means, without any word on what is shown."""
+        known = [variant for variant in self.verdict.variants if variant.mean is not None]
+        sign = -1 if self.verdict.larger_is_better else 1
+        return ", ".join(variant.variant for variant in sorted(known, key=lambda variant: sign * (variant.mean or 0.0)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        claim = {"images": self.images, "ranking": self.claim.ranking, "readout": self.claim.readout}
+        return {**claim, "by_mean": self.by_mean, "verdict": self.verdict.to_dict()}
 
 
 @dataclass(frozen=True)

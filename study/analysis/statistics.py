@@ -83,6 +83,11 @@ class Comparison:
         """p of the two one-sided tests (TOST) that the difference lies within ±margin."""
         return np.maximum(self.p_above(-margin), self.p_below(margin))
 
+    def reach(self, tail: float | Floats) -> Floats:
+        """Half the width of each pair's own interval that leaves out `tail` on either side."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(t_critical(tail, self.df) * self.standard_error)
+
     def intervals(self, alpha: float) -> tuple[Floats, Floats]:
         """Simultaneous intervals of all differences: together they cover with probability 1 - alpha or more.
 
@@ -90,10 +95,9 @@ class Comparison:
         intervals cover less than they promise with few values (Dunnett 1980).
         """
         if self.spread.model == "pooled":
-            critical: Floats | float = tukey_critical(alpha, self.variants, float(self.df[0]))
+            reach = tukey_critical(alpha, self.variants, float(self.df[0])) * self.standard_error
         else:
-            critical = t_critical(sidak(alpha, len(self.df)) / 2, self.df)
-        reach = critical * self.standard_error
+            reach = self.reach(sidak(alpha, len(self.df)) / 2)
         return self.difference - reach, self.difference + reach
 
 
@@ -145,7 +149,7 @@ def tukey_critical(alpha: float, variants: int, df: float) -> float:
     return float(stats.studentized_range.isf(alpha, variants, df)) / np.sqrt(2)
 
 
-def t_critical(level: float, df: Floats) -> Floats:
+def t_critical(level: float | Floats, df: Floats) -> Floats:
     """The upper `level` quantile of Student's t."""
     return np.asarray(-special.stdtrit(df, level), dtype=np.float64)
 
@@ -167,6 +171,22 @@ def holm(p: Floats, weights: Floats | None = None) -> Floats:
     adjusted = np.empty(len(p))
     adjusted[order] = np.maximum.accumulate(p[order] / weights[order] * remaining)
     return np.minimum(adjusted, 1)
+
+
+def holm_levels(p: Floats, alpha: float, weights: Floats | None = None) -> Floats:
+    """The level at which Holm's sequence compared each p-value: its share of alpha among those not rejected before it.
+
+    What comes after the first that is not rejected is held to its share at that step. So a p-value lies below its level
+    exactly where `holm` adjusts it to below alpha, and an interval at that level agrees with the decision.
+    """
+    weights = np.ones(len(p)) if weights is None else weights
+    order = np.argsort(p / weights, kind="stable")
+    remaining = np.cumsum(weights[order][::-1])[::-1]
+    kept = np.flatnonzero(np.maximum.accumulate(p[order] / weights[order] * remaining) >= alpha)
+    last = kept[0] if len(kept) else len(p) - 1
+    levels = np.empty(len(p))
+    levels[order] = alpha * weights[order] / remaining[np.minimum(np.arange(len(p)), last)]
+    return levels
 
 
 # ---------------------------------------------------------------- sizes of effects
@@ -198,9 +218,9 @@ def probability_of_improvement(a: Floats, b: Floats, level: float = 0.95) -> Imp
     Where the placements have no spread (as when one sample lies wholly above the other) that interval has no width;
     then the exact binomial interval of the min(n, m) independent couples of seeds stands in, which is wider.
     """
-    wins = (np.sign(a[:, None] - b[None, :]) + 1) / 2
-    probability = float(wins.mean())
-    parts = np.array([wins.mean(axis=1).var(ddof=1) / len(a), wins.mean(axis=0).var(ddof=1) / len(b)])
+    beats, beaten = _share_below(a, b), 1 - _share_below(b, a)
+    probability = float(beats.mean())
+    parts = np.array([beats.var(ddof=1) / len(a), beaten.var(ddof=1) / len(b)])
     if parts.sum() == 0:
         couples = min(len(a), len(b))
         exact = stats.binomtest(round(probability * couples), couples).proportion_ci(level, method="exact")
@@ -208,6 +228,13 @@ def probability_of_improvement(a: Floats, b: Floats, level: float = 0.95) -> Imp
     df = parts.sum() ** 2 / (parts**2 / np.array([len(a) - 1, len(b) - 1])).sum()
     reach = float(stats.t.isf((1 - level) / 2, df) * np.sqrt(parts.sum()))
     return Improvement(probability, max(0.0, probability - reach), min(1.0, probability + reach))
+
+
+def _share_below(values: Floats, others: Floats) -> Floats:
+    """Of each value: the part of the others that it exceeds, ties counting half. By sorting: no matrix of all pairs."""
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
+    return np.asarray(below / (2 * len(others)))
 
 
 # ---------------------------------------------------------------- order as a whole

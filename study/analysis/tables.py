@@ -58,9 +58,10 @@ def check_table(table: pd.DataFrame, where: str, first_line: int = 0) -> pd.Data
     refuse(seeds.isna() | (seeds % 1 != 0), "seed", "is not a whole number")
     values = pd.to_numeric(table["value"], errors="coerce")
     refuse(values.isna() & table["value"].notna(), "value", "is not a number; leave it empty for a run without one")
+    spellings = {variant: canonical_label(str(variant)) for variant in table["variant"].unique()}
     checked = pd.DataFrame(
         {
-            "variant": [canonical_label(str(variant)) for variant in table["variant"]],
+            "variant": table["variant"].map(spellings),
             "seed": seeds.astype(int),
             "value": values.astype(float),
         }

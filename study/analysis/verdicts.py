@@ -8,7 +8,8 @@ The word for a whole claim:
 | reproduced   | none is, and every strict relation (> and ≫) is confirmed; without strict ones, every one  |
 | undecided    | none is, and more relations are undecided than confirmed                                   |
 | consistent   | none is, otherwise                                                                         |
-| untested     | a variant has fewer than 2 values, or there is no spread over seeds at all                 |
+| untested     | a variant has no runs or fewer than 2 values, or there is no spread over seeds at all      |
+| explored     | nothing was claimed: all pairs are looked at                                               |
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from study.analysis.decisions import MAX_SEEDS, Word
 from study.analysis.statistics import Improvement, Kendall, Spread
 from study.config import Claim, Relation
 
-ClaimWord: TypeAlias = Literal["reproduced", "consistent", "contradicted", "undecided", "untested"]
+ClaimWord: TypeAlias = Literal["reproduced", "consistent", "contradicted", "undecided", "untested", "explored"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class VariantSummary:
 class Pair:
     """Two variants, the one that is published first named first, and the verdict on what the ranking says of them.
 
-    `difference` is positive if the first is better, in the readout's unit; [low, high] is its simultaneous interval.
+    `difference` is positive if the first is better, in the readout's unit; [low, high] is the interval that decided its
+    verdict (`Decisions.interval`), `simultaneous` that of all pairs together.
     The p-values are adjusted by Holm within their families; `not_worse_p` only where ≥ is claimed. `relation` is
     None, and the verdict empty, where nothing is claimed. `more_seeds` is how many seeds to add to each of the two
     for a power of 0.8, given for undecided relations; None there means more than `decisions.MAX_SEEDS` in all.
@@ -58,6 +60,7 @@ class Pair:
     difference: float
     low: float
     high: float
+    simultaneous: tuple[float, float]
     different_p: float
     equivalent_p: float
     not_worse_p: float | None
@@ -83,6 +86,20 @@ class RankProbabilities:
     matrix: tuple[tuple[float, ...], ...]
     order_holds: float
     draws: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A claim's word and the verdicts on its relations, without what led to them."""
+
+    word: ClaimWord
+    verdicts: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The word and the counts."""
+        counts = [f"{self.verdicts.count(word)} {word}" for word in ("confirmed", "contradicted", "undecided")]
+        return f"{self.word}: {', '.join(counts)} of {len(self.verdicts)} relations"
 
 
 @dataclass(frozen=True)
@@ -121,12 +138,7 @@ class ClaimVerdict:
         """The word for the whole claim, by the table at the top of this file."""
         if self.untested:
             return "untested"
-        if self.count("contradicted"):
-            return "contradicted"
-        strict = [pair for pair in self.relations if pair.relation in (Relation.GREATER, Relation.MUCH_GREATER)]
-        if all(pair.verdict == "confirmed" for pair in strict or self.relations):
-            return "reproduced"
-        return "undecided" if self.count("undecided") > self.count("confirmed") else "consistent"
+        return claim_word([(pair.relation, pair.verdict) for pair in self.relations])
 
     @property
     def sentence(self) -> str:
@@ -134,16 +146,19 @@ class ClaimVerdict:
         missing = f"; {name_missing(self.missing)}" if self.missing else ""
         if self.untested:
             return f"untested: {self.untested}{missing}"
-        counts = [f"{self.count(word)} {word}" for word in ("confirmed", "contradicted", "undecided")]
-        return f"{self.verdict}: {', '.join(counts)} of {len(self.relations)} relations{missing}"
+        if self.verdict == "explored":
+            return f"explored: no relation was claimed of these {len(self.pairs)} pairs{missing}"
+        return Counted(self.verdict, tuple(pair.verdict for pair in self.relations)).sentence + missing
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat row a pair, for a table."""
         rows = []
         for pair in self.pairs:
             row = {field.name: getattr(pair, field.name) for field in dataclasses.fields(pair)}
-            improvement = row.pop("improvement")
+            improvement, simultaneous = row.pop("improvement"), row.pop("simultaneous")
             row |= {
+                "simultaneous_low": simultaneous[0],
+                "simultaneous_high": simultaneous[1],
                 "improvement": improvement.probability,
                 "improvement_low": improvement.low,
                 "improvement_high": improvement.high,
@@ -157,6 +172,24 @@ class ClaimVerdict:
         headline = {"verdict": self.verdict, "sentence": self.sentence}
         plain: dict[str, Any] = _plain(self)
         return headline | plain
+
+
+def claim_word(relations: Sequence[tuple[str | None, str]]) -> ClaimWord:
+    """The word for a claim, from each of its relations and the verdict on it."""
+    verdicts = [verdict for _, verdict in relations]
+    if not relations:
+        return "explored"
+    if "contradicted" in verdicts:
+        return "contradicted"
+    strict = [verdict for relation, verdict in relations if relation in (Relation.GREATER, Relation.MUCH_GREATER)]
+    if all(verdict == "confirmed" for verdict in strict or verdicts):
+        return "reproduced"
+    return "undecided" if verdicts.count("undecided") > verdicts.count("confirmed") else "consistent"
+
+
+def untested(claim: Claim, why: str, larger_is_better: bool, alpha: float) -> ClaimVerdict:
+    """A claim that is not tested at all, for instance since variants have no runs."""
+    return ClaimVerdict(claim, claim.ranking, larger_is_better, alpha, (), (), (), untested=why)
 
 
 def name_missing(missing: Sequence[tuple[str, int]]) -> str:

@@ -33,7 +33,10 @@ DataDir = Annotated[
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-o", help="Any setting: -o training.lr=3e-4")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
-File = Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.py]", help="By default the generalization study.")]
+File = Annotated[
+    Path | None,
+    typer.Argument(metavar="[EXPERIMENT.py]", help="By default quick; with --dataset generalization."),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(
@@ -50,7 +53,21 @@ BatchSize = Annotated[int | None, typer.Option(help="Images in a training step."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 for autocast.")]
 Samples = Annotated[str | None, typer.Option(help="Images seen in training, such as 200K, instead of --epochs.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time: in all on CPU, per GPU on CUDA.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+TrainSize = Annotated[int | None, typer.Option(help="A class-balanced subset of the training images.")]
+Out = Annotated[Path | None, typer.Option(help="Results folder; by default results/EXPERIMENT-DATASET.")]
+On = Annotated[str, typer.Option(help="Where agents run: local, slurm or ray.")]
+Agents = Annotated[
+    int | None, typer.Option("--agents", "--jobs", min=1, help="Agents at a time: in all on CPU, per GPU on CUDA.")
+]
+Slurm = Annotated[list[str] | None, typer.Option(help="An option of sbatch: --slurm partition=gpu")]
+Ray = Annotated[list[str] | None, typer.Option(help="A resource of each agent: --ray num_gpus=1")]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster: ray://HOST:PORT or auto.")]
+Wandb = Annotated[str, typer.Option(help="off, offline or online.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Measure, say how long it will take, and stop.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")]
+TimeLimit = Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")]
 
 
 def chosen_experiment(
@@ -73,6 +90,7 @@ def chosen_experiment(
     if epochs and samples:
         raise StudyError("training lasts for --epochs or for --samples: give one of them")
     from study import parsing
+    from study.designs import check_claims
     from study.sweep.plan import customise, experiment_file, load_experiment
 
     chosen: dict[str, Any] = {
@@ -89,7 +107,11 @@ def chosen_experiment(
     }
     given = {key: str(value) for key, value in chosen.items() if value is not None}
     given |= parsing.assignments(settings or [])
-    return customise(load_experiment(file or experiment_file()), dataset, image_size, given)
+    embedded = dataset is None or dataset.startswith("fractals")
+    written = load_experiment(file or experiment_file("quick" if embedded else "generalization"))
+    experiment = customise(written, dataset, image_size, given)
+    check_claims(experiment, tuple(dict.fromkeys([*written.variants, *experiment.variants])))
+    return experiment
 
 
 def print_json(value: Any) -> None:

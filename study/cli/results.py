@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from study.cli.options import Folder, Json, app, console, print_json, wandb_app
+from study.cli.options import Folder, Json, app, console, wandb_app
 from study.errors import StudyError
 
 
@@ -26,20 +26,21 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Mean, deviation, n and every seed's value of the readouts; then the claims, tested relation by relation."""
-    from study import printing
+    from study.report import console as shown
+    from study.results import load
 
     if (folder is None) == (csv is None):
         raise StudyError("name either a results folder or --csv FILE")
     if csv is not None:
         if claim is None or epsilon is None or delta is None:
             raise StudyError("--csv needs --claim, --epsilon and --delta: margins are chosen before one looks")
-        stated = printing.stated_claim(claim, (readout or ["value"])[0], epsilon, delta, alpha)
-        printing.csv_claim(csv, stated, not smaller_is_better, console, as_json)
+        stated = shown.stated_claim(claim, (readout or ["value"])[0], epsilon, delta, alpha)
+        shown.rank_csv(csv, stated, not smaller_is_better, console, as_json)
         return
     assert folder is not None
     given = {"epsilon": epsilon, "delta": delta}
     own = {key: value for key, value in given.items() if value is not None}
-    printing.folder_ranking(folder, console, as_json, readout or (), claim, own, alpha)
+    shown.rank(load(folder), console, as_json, readout or (), claim, own, alpha)
 
 
 @app.command()
@@ -51,36 +52,38 @@ def report(
     latex: Annotated[bool, typer.Option("--latex", help="Write the tables as LaTeX too.")] = False,
 ) -> None:
     """One self-contained report.html with the answer, the figures and every number, and report.md beside it."""
-    from study.report.page import write_latex, write_markdown, write_report
+    from study.report.page import write_all
+    from study.report.tables import say
 
-    path = out or folders[0] / "report.html"
-    written = [write_report(folders, path), write_markdown(folders, path.with_suffix(".md"))]
-    if latex:
-        written.append(write_latex(folders, path.with_suffix(".tex")))
-    for file in written:
-        console.print(str(file), soft_wrap=True)
+    for file in write_all(folders, out or folders[0] / "report.html", latex):
+        say(str(file), console)
 
 
 @app.command()
 def plot(
     folder: Folder, which: Annotated[str, typer.Argument(metavar="[gap|curves|all]", help="Which figures.")] = "all"
 ) -> None:
-    """Remake the figures of a results folder, or of each size of a family, as PNG and SVG."""
+    """Remake the figures of a results folder, and of each of its members, as PNG and SVG."""
+    from study.report.console import plot_scaling
     from study.report.figures import FIGURES, plot_all
-    from study.sweep.family import results_folders
-    from study.sweep.store import read_tables
+    from study.report.tables import say
+    from study.results import load
 
-    groups = {"all": list(FIGURES), "gap": ["gap_curve", "accuracy_at_loss"]}
+    groups = {"all": list(FIGURES), "gap": ["gap_curve", "accuracy_at_loss", "difference_at_loss"]}
     groups["curves"] = [name for name in FIGURES if name not in groups["gap"]]
     if which not in groups:
         raise StudyError(f"there are no figures {which!r}: choose gap, curves or all")
-    found = {each: read_tables(each) for each in results_folders(folder)}
-    finished = {each: tables for each, tables in found.items() if len(tables[0])}
+    results = load(folder)
+    finished = [each for each in results.members or [results] if len(each.runs)]
     if not finished:
         raise StudyError(f"{folder} has no finished run to plot")
-    for each, (results, curves) in finished.items():
-        for path in plot_all(curves, results, each / "figures", groups[which]):
-            console.print(str(path), soft_wrap=True)
+    paths = []
+    for each in finished:
+        paths += plot_all(each.view.curves, each.view.runs, each.folder / "figures", groups[which])
+    if which == "all" and results.design == "sizes" and len(finished) > 1:
+        paths += plot_scaling(results)
+    for path in paths:
+        say(str(path), console)
 
 
 @app.command()
@@ -89,15 +92,10 @@ def scale(folder: Folder, as_json: Json = False) -> None:
 
     DIR is what a sweep of an experiment with parts has left, such as experiments/data_scale.py.
     """
-    from study.report.family_section import read_family
-    from study.scale import scaling_json, show_scaling, write_scaling
+    from study.report.console import scale as show_scale
+    from study.results import load
 
-    if as_json:
-        results = read_family(folder)
-        write_scaling(results)
-        print_json(scaling_json(results))
-        return
-    show_scaling(folder, console)
+    show_scale(load(folder), console, as_json)
 
 
 @wandb_app.command("push")
@@ -108,7 +106,8 @@ def wandb_push(
 ) -> None:
     """Replay finished runs from the local files into W&B. Can be repeated: nothing appears twice."""
     from study import tracking
-    from study.sweep.family import results_folders
+    from study.report.tables import say
+    from study.sweep.members import results_folders
 
     tracking.check(mode)
     upload: Literal["offline", "online"] = "offline" if mode == "offline" else "online"
@@ -116,4 +115,8 @@ def wandb_push(
     if not pushed:
         raise StudyError(f"{folder} has no finished run to push: its tables stay here, W&B takes whole runs")
     for item in pushed:
-        console.print(str(item), soft_wrap=True)
+        what = f"not pushed: {item.error}" if item.error else f"{item.rows} rows were new"
+        say(f"{item.label} seed {item.seed} ({item.id}): {what}", console)
+    if failed := sum(bool(item.error) for item in pushed):
+        say(f"{failed} of {len(pushed)} runs were not pushed; the same command tries them again", console, "red")
+        raise typer.Exit(1)

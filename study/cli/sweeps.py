@@ -1,36 +1,45 @@
-"""The verbs that train: sweep, transfer, tune; and status, how far they are."""
+"""The verbs that train: sweep, transfer, tune; and how far they are: status, stop, merge."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from study.cli.options import (
+    Address,
+    Agents,
     BatchSize,
     Budget,
     DataDir,
     Dataset,
     Device,
+    DryRun,
+    Epochs,
+    FailFast,
     File,
     Folder,
     Geometry,
     ImageSize,
-    Jobs,
     Json,
     Match,
+    On,
+    Out,
     Precision,
+    Ray,
+    RetryFailed,
     Samples,
     Settings,
+    Slurm,
+    TimeLimit,
+    TrainSize,
     Variants,
+    Wandb,
     app,
     chosen_experiment,
     console,
@@ -39,7 +48,7 @@ from study.cli.options import (
 from study.errors import StudyError
 
 if TYPE_CHECKING:
-    from study.sweep.store import Store
+    from study.designs import Design, Options
 
 
 @app.command()
@@ -48,81 +57,54 @@ def sweep(
     dataset: Dataset = None,
     variants: Variants = None,
     seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2 or 0-4.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    epochs: Epochs = None,
     samples: Samples = None,
-    train_size: Annotated[int | None, typer.Option(help="A class-balanced subset of the training images.")] = None,
+    train_size: TrainSize = None,
     budget: Budget = None,
     match: Match = None,
     geometry: Geometry = None,
     image_size: ImageSize = None,
     batch_size: BatchSize = None,
-    settings: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder; by default results/EXPERIMENT-DATASET.")] = None,
-    jobs: Jobs = None,
-    device: Device = "auto",
     precision: Precision = None,
+    settings: Settings = None,
+    out: Out = None,
+    on: On = "local",
+    agents: Agents = None,
+    slurm: Slurm = None,
+    ray: Ray = None,
+    address: Address = None,
+    device: Device = "auto",
     data_dir: DataDir = None,
-    wandb: Annotated[str, typer.Option(help="off, offline or online.")] = "off",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, say how long it will take, and stop.")] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
-    time_limit: Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")] = None,
+    wandb: Wandb = "off",
+    dry_run: DryRun = False,
+    fail_fast: FailFast = False,
+    retry_failed: RetryFailed = False,
+    time_limit: TimeLimit = None,
     until_decided: Annotated[bool, typer.Option(help="Add seeds in stated looks until the claim is decided.")] = False,
     max_seeds: Annotated[int, typer.Option(min=2, help="The most seeds of --until-decided.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Train every variant with every seed, and rank them. The same command continues what was interrupted."""
-    from study import parsing, tracking
-    from study.session import COMPLETE, Options, Session
-    from study.sweep.display import duration
+    from study.designs import InLooks, Plain, Sizes
+    from study.sweep.plan import Facts
 
-    began = time.monotonic()
     experiment = chosen_experiment(
         file, dataset, variants, budget, match, geometry, image_size, batch_size, precision, settings,
         seeds=seeds, epochs=epochs, train_size=train_size, samples=samples,
     )  # fmt: skip
-    tracking.check(wandb)
-    options = Options(
-        out=out, jobs=jobs, device=device, data_dir=data_dir, wandb=wandb, dry_run=dry_run, fail_fast=fail_fast,
-        retry_failed=retry_failed, deadline=began + parsing.seconds(time_limit) if time_limit else None,
-        until_decided=until_decided, max_seeds=max_seeds, command=shlex.join(["study", *sys.argv[1:]]),
+    options = chosen_options(
+        out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
+        wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
     )  # fmt: skip
     say = Console(stderr=True) if as_json else console
-    if experiment.parts:
-        from study.scale import finish_family, run_family
-
-        family, code = run_family(experiment, options, say)
-        if family is not None:
-            finish_family(family, console, say, as_json)
-        raise typer.Exit(code)
-    store, code = Session(experiment, options, say).run()
-    if store is not None and not dry_run:
-        _finish(store, say, as_json, claims=code == COMPLETE and not until_decided)
-        say.print(f"{duration(time.monotonic() - began)} in all")
-    raise typer.Exit(code)
-
-
-def _finish(store: Store, say: Console, as_json: bool, claims: bool) -> None:
-    """Tables, figures and the ranking at the end of a sweep; the verdicts on its claims if that is due.
-
-    It is not before the last run: who looks at every run that ends, and stops when a verdict pleases, is fooled. Looks
-    (--until-decided) have said their verdicts at their own levels.
-    """
-    from study import printing
-
-    written = store.write_tables()
-    runs, curves = store.results(), store.curves()
-    if len(runs):
-        from study.report.figures import plot_all
-
-        figures = plot_all(curves, runs, store.folder / "figures")
-        if claims:
-            printing.folder_ranking(store.folder, console, as_json)
-        else:
-            printing.rankings(printing.readouts_of(store.experiment), curves, runs, console, as_json)
-        say.print("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".png"), soft_wrap=True)
-    say.print("tables:  " + ", ".join(map(str, written)), soft_wrap=True)
-    say.print(f"next:    study report {store.folder}", soft_wrap=True)
+    design: Design
+    if until_decided:
+        design = InLooks(experiment, options, say, max_seeds)
+    elif experiment.parts:
+        design = Sizes(experiment, options, Facts(data_dir))
+    else:
+        design = Plain(experiment, options)
+    carry_out_and_show(design, options, say, as_json)
 
 
 @app.command()
@@ -138,39 +120,36 @@ def transfer(
     image_size: Annotated[list[int] | None, typer.Option(help="Side of the images; can be given repeatedly.")] = None,
     variants: Annotated[str | None, typer.Option(help="Some of FROM_DIR's; by default all.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Some of FROM_DIR's; for --weights 0,1,2 by default.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    epochs: Epochs = None,
     lr: Annotated[float | None, typer.Option(help="The constant learning rate.")] = None,
     batch_size: BatchSize = None,
-    train_size: Annotated[int | None, typer.Option(help="A class-balanced subset of the training images.")] = None,
+    train_size: TrainSize = None,
     freeze: Annotated[bool, typer.Option("--freeze", help="Linear probing: train the classifier alone.")] = False,
     scratch: Annotated[bool, typer.Option(help="Train the same networks from scratch too, as the control.")] = True,
     settings: Settings = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Results folder, without its -SIDEpx; by default results/transfer-DATASET.")
-    ] = None,
-    jobs: Jobs = None,
+    out: Out = None,
+    on: On = "local",
+    agents: Agents = None,
+    slurm: Slurm = None,
+    ray: Ray = None,
+    address: Address = None,
     device: Device = "auto",
     precision: Precision = None,
     data_dir: DataDir = None,
-    wandb: Annotated[str, typer.Option(help="off, offline or online.")] = "off",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, say how long it will take, and stop.")] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
-    time_limit: Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")] = None,
+    wandb: Wandb = "off",
+    dry_run: DryRun = False,
+    fail_fast: FailFast = False,
+    retry_failed: RetryFailed = False,
+    time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune every network of a finished sweep on other images, and compare. The same command continues."""
-    from study import parsing, tracking
-    from study.session import Options
-    from study.sweep.display import duration
+    from study import parsing
+    from study.designs import Transfer, source_of_file, sources_of_folder
     from study.sweep.plan import customise, experiment_file, load_experiment
-    from study.sweep.transfer import source_of_file, sources_of_folder
-    from study.transfer import report_transfer, run_transfer
 
-    began = time.monotonic()
     if (folder is None) == (weights is None) or (weights is None) != (variant is None):
         raise StudyError("name either the results folder of a pretraining sweep, or --weights FILE with its --variant")
-    tracking.check(wandb)
     given: dict[str, Any] = {
         "training.epochs": epochs,
         "training.lr": lr,
@@ -189,18 +168,13 @@ def transfer(
         assert weights is not None
         assert variant is not None
         sources = source_of_file(weights, variant, weights_image_size, wanted or (0, 1, 2), template)
-    options = Options(
-        out=out, jobs=jobs, device=device, data_dir=data_dir, wandb=wandb, dry_run=dry_run, fail_fast=fail_fast,
-        retry_failed=retry_failed, deadline=began + parsing.seconds(time_limit) if time_limit else None,
-        command=shlex.join(["study", *sys.argv[1:]]),
+    options = chosen_options(
+        out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
+        wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
     )  # fmt: skip
     say = Console(stderr=True) if as_json else console
-    sides = list(dict.fromkeys(image_size or [sources.networks[0].start.image_size]))
-    stores, code = run_transfer(template, sources, sides, options, say, scratch)
-    if not dry_run:
-        report_transfer(sources, stores, console, as_json)
-        say.print(f"{duration(time.monotonic() - began)} in all")
-    raise typer.Exit(code)
+    sides = tuple(image_size or [sources.networks[0].start.image_size])
+    carry_out_and_show(Transfer(template, sources, sides, options, scratch, say), options, say, as_json)
 
 
 @app.command()
@@ -213,55 +187,94 @@ def tune(
         str | None, typer.Option(help="The grid, such as 3e-4,1e-3,3e-3; by default the recipe's, a third, 3 times it.")
     ] = None,
     part: Annotated[float, typer.Option(min=0.01, max=0.5, help="Of the training images, to validate on.")] = 0.2,
+    grow: Annotated[bool, typer.Option(help="Try further rates where a choice lies at the grid's edge.")] = True,
     tuning_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the tuning runs alone.")] = None,
     epochs: Annotated[int | None, typer.Option(help="The recipe's passes over the training images.")] = None,
     samples: Samples = None,
-    train_size: Annotated[int | None, typer.Option(help="A class-balanced subset of the training images.")] = None,
+    train_size: TrainSize = None,
     budget: Budget = None,
     match: Match = None,
     geometry: Geometry = None,
     image_size: ImageSize = None,
     batch_size: BatchSize = None,
     settings: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder; by default results/EXPERIMENT-DATASET.")] = None,
-    jobs: Jobs = None,
+    out: Out = None,
+    on: On = "local",
+    agents: Agents = None,
+    slurm: Slurm = None,
+    ray: Ray = None,
+    address: Address = None,
     device: Device = "auto",
     precision: Precision = None,
     data_dir: DataDir = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, say how long it will take, and stop.")] = False,
-    time_limit: Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")] = None,
+    dry_run: DryRun = False,
+    time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
     """Choose each variant's learning rate on a validation split; a sweep into the same folder then uses the choice."""
     from study import parsing
-    from study.session import Options
-    from study.tuning import Grid, show_tuned
-    from study.tuning import tune as tune_rates
+    from study.designs import Grid, Rates
+    from study.designs.rates import SEEDS
+    from study.sweep.plan import Facts
 
-    began = time.monotonic()
     experiment = chosen_experiment(
         file, dataset, variants, budget, match, geometry, image_size, batch_size, precision, settings,
         epochs=epochs, train_size=train_size, samples=samples,
     )  # fmt: skip
-    grid = Grid(parsing.numbers(rates) if rates else None, epochs=tuning_epochs, part=part)
-    if seeds:
-        grid = replace(grid, seeds=parsing.whole_numbers(seeds))
-    options = Options(
-        out=out, jobs=jobs, device=device, data_dir=data_dir, dry_run=dry_run,
-        deadline=began + parsing.seconds(time_limit) if time_limit else None,
-        command=shlex.join(["study", *sys.argv[1:]]),
+    grid = Grid(
+        rates=parsing.numbers(rates) if rates else None,
+        seeds=parsing.whole_numbers(seeds) if seeds else SEEDS,
+        part=part,
+        epochs=tuning_epochs,
+        grow=grow,
+    )
+    options = chosen_options(
+        out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
+        wandb="off", dry_run=dry_run, time_limit=time_limit,
     )  # fmt: skip
-    found, code = tune_rates(experiment, grid, options, Console(stderr=True) if as_json else console)
-    if as_json:
-        print_json({str(folder): tuned.model_dump(mode="json") for folder, tuned in found.items()})
+    say = Console(stderr=True) if as_json else console
+    carry_out_and_show(Rates(experiment, options, grid, Facts(data_dir)), options, say, as_json)
+
+
+def chosen_options(*, time_limit: str | None, slurm: list[str] | None, ray: list[str] | None, **given: Any) -> Options:
+    """How to run, from the command line. Raises StudyError for settings of an executor that is not the one chosen."""
+    from study import parsing, tracking
+    from study.designs import Options
+
+    for name, settings in (("slurm", slurm), ("ray", ray)):
+        if settings and given["on"] != name:
+            raise StudyError(f"--{name} {settings[0]} goes with --on {name}")
+
+    tracking.check(given["wandb"])
+    deadline = time.monotonic() + parsing.seconds(time_limit) if time_limit else None
+    command = shlex.join(["study", *sys.argv[1:]])
+    chosen = parsing.assignments([*(slurm or []), *(ray or [])])
+    return Options(**given, settings=chosen, deadline=deadline, command=command)
+
+
+def carry_out_and_show(design: Design, options: Options, say: Console, as_json: bool) -> None:
+    """Run a design and show what is read from it; leaves with its exit code."""
+    from study.designs import COMPLETE, carry_out
+    from study.sweep.display import duration
+
+    began = time.monotonic()
+    ended = carry_out(design, options, say)
+    if options.dry_run:
+        if as_json:
+            print_json(ended.planned)
     else:
-        show_tuned(found, console)
-    raise typer.Exit(code)
+        design.show(console, say, as_json, ended.code == COMPLETE)
+        say.print(f"{duration(time.monotonic() - began)} in all")
+    raise typer.Exit(ended.code)
 
 
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
-    """How far a sweep is: done, running, failed, diverged and missing runs."""
+    """How far a sweep is: done, running, failed and missing runs; who is at work on what, and where runs were made."""
+    from collections import Counter
+
+    from study.report.tables import Table, say, show
+    from study.sweep.display import line_of
     from study.sweep.status import status_of
 
     found = status_of(folder)
@@ -269,12 +282,55 @@ def status(folder: Folder, as_json: Json = False) -> None:
         print_json(found[0] if len(found) == 1 else found)
         return
     for each in found:
-        if len(found) > 1:
-            rates = f", {each['rates']} learning rates" if each["rates"] else ""
-            console.print(f"[bold]{escape(each['folder'])}[/bold]{rates}")
+        rates = f", {each['rates']} learning rates" if each["rates"] else ""
         seeds = dict.fromkeys(row["seed"] for row in each["runs"])
-        table = Table("variant", *(f"seed {seed}" for seed in seeds))
-        for label in dict.fromkeys(row["variant"] for row in each["runs"]):
-            table.add_row(escape(label), *(row["state"] for row in each["runs"] if row["variant"] == label))
-        console.print(table)
-        console.print(", ".join(f"{count} {state}" for state, count in each["counts"].items()))
+        states: dict[str, list[str]] = {row["variant"]: [] for row in each["runs"]}
+        for row in each["runs"]:
+            states[row["variant"]].append(row["state"])
+        header = ("variant", *(f"seed {seed}" for seed in seeds))
+        rows = tuple((label, *own) for label, own in states.items())
+        title = f"{each['folder']}{rates}" if len(found) > 1 else ""
+        show(Table(title, header, rows, words=len(header)), console)
+        say(", ".join(f"{count} {state}" for state, count in each["counts"].items()), console)
+        for row in each["runs"]:
+            name = f"{row['variant']} seed {row['seed']}"
+            if row.get("live"):
+                say(f"{name}: {line_of(row['live'])} ({row['agent']} on {row['host']})", console)
+            elif row.get("why"):
+                say(f"{name} {row['state']}: {row['why']}", console)
+        made = Counter(
+            (row["host"], row.get("code", "")) for row in each["runs"] if "host" in row and not row.get("live")
+        )
+        for (host, code), count in made.items():
+            say(f"made on {host} by {code or 'an unknown version'}: {count} runs", console)
+
+
+@app.command()
+def stop(folder: Folder) -> None:
+    """Ask everyone at work on a results folder, on any machine, to checkpoint and leave."""
+    from study.sweep.members import results_folders
+    from study.sweep.store import stop as ask
+
+    for each in results_folders(folder):
+        ask(each)
+        console.print(f"asked all at work on {each} to checkpoint and leave", soft_wrap=True, markup=False)
+
+
+@app.command()
+def merge(
+    into: Annotated[Path, typer.Argument(help="The results folder that takes the runs.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="FROM...", help="Folders of the same experiment.")],
+    as_json: Json = False,
+) -> None:
+    """Take finished runs of the same experiment from other folders, each once."""
+    from dataclasses import asdict
+
+    from study.sweep.merge import merge as merge_runs
+
+    merged = merge_runs(into, sources)
+    if as_json:
+        print_json(asdict(merged))
+        return
+    told = f"{len(merged.added)} runs taken into {into}, {len(merged.same)} were there"
+    for sentence in (told, *merged.differing, *merged.refused):
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)

@@ -20,6 +20,7 @@ from study.config.variants import (
     canonical_label,
     canonical_layout,
     parse_variant,
+    scratch_label,
 )
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "parse_model",
     "parse_ranking",
     "parse_variant",
+    "scratch_label",
     "sentence",
 ]

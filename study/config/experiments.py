@@ -70,10 +70,10 @@ class Experiment(Frozen):
         default="auto", description="strides of S0-S4 and ViT_REL's patch: study/models/sizing.py"
     )
     parts: tuple[float, ...] = Field(
-        default=(), description="parts of the training images: everything is trained on each (study/sweep/family.py)"
+        default=(), description="parts of the training images: everything is trained on each (study/designs/sizes.py)"
     )
     rates: dict[str, float] = Field(
-        default={}, description="tuned peak learning rates by label, instead of the recipe's (study/tuning.py)"
+        default={}, description="tuned peak learning rates by label, instead of the recipe's (study/designs/rates.py)"
     )
     blocks: Blocks = Blocks()
     claims: tuple[Claim, ...] = ()

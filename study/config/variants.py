@@ -171,3 +171,14 @@ def canonical_label(text: str) -> str:
     name, switches = parse_variant(text)
     inside = ",".join(f"{key}={switches[key]}" for key in sorted(switches))
     return f"{name}[{inside}]" if inside else name
+
+
+def scratch_label(label: str) -> str:
+    """The control's label.
+
+    >>> scratch_label("C-C-T-T"), scratch_label("C-C-T-T[head_dim=16]")
+    ('C-C-T-T[start=scratch]', 'C-C-T-T[head_dim=16,start=scratch]')
+    """
+    name, switches = parse_variant(label)
+    inside = [*(f"{key}={value}" for key, value in switches.items()), "start=scratch"]
+    return canonical_label(f"{name}[{','.join(inside)}]")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import NDArray
 from scipy import stats
 
-from study.analysis.curves import at_losses, loss_ranges, matched_region
+from study.analysis.curves import at_losses, loss_ranges, matched_region, not_diverged
+from study.analysis.curves import difference_at_loss as at_equal_loss
 from study.files import atomic
-from study.report.style import COLUMN, RC, TEXT, Look, looks
+from study.report.style import COLUMN, RC, TEXT, Style, styles
 
 Array = NDArray[np.float64]
 
@@ -33,15 +35,15 @@ MARKERS = 8  # about as many on a line, however many evaluations it has
 
 
 def mean_and_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array, Array]:
-    """Mean over runs and the ends of its t-interval at each point. `values`: (runs, points).
+    """Mean over runs and the ends of its t-interval at each point. `values`: (runs, points), NaN where a run has none.
 
-    mean +- t_{(1 + level) / 2, n - 1} sd / sqrt(n); the ends are NaN for a single run.
+    mean +- t_{(1 + level) / 2, n - 1} sd / sqrt(n) over the n runs that are there; the ends are NaN for a single one.
     """
-    count = len(values)
-    mean = values.mean(axis=0)
-    if count < 2:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    half = stats.t.ppf((1 + level) / 2, count - 1) * values.std(axis=0, ddof=1) / np.sqrt(count)
+    count = np.isfinite(values).sum(axis=0)
+    mean = np.nansum(values, axis=0) / np.where(count, count, np.nan)
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    more = np.where(count > 1, count, np.nan)
+    half = stats.t.ppf((1 + level) / 2, more - 1) * np.sqrt(squares / (more - 1) / more)
     return mean, mean - half, mean + half
 
 
@@ -81,20 +83,60 @@ def accuracy_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """
     with mpl.rc_context(RC):
         figure, (axes,) = canvas(curves)
-        alive = _alive(curves, runs)
+        alive = not_diverged(curves, runs)
         region = matched_region(alive)
         if region and alive["variant"].nunique() > 1:
             axes.axvspan(*region, color="#000000", alpha=0.06, linewidth=0, gid="matched-region")
             note: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 6}
             middle = float(np.sqrt(region[0] * region[1]))
             axes.annotate("matched", (middle, 1), (0, -2), ha="center", va="top", color="#666666", **note)
-        for label, look in looks(curves["variant"]).items():
-            _draw_at_losses(axes, alive[alive["variant"] == label], label, look)
+        for label, style in styles(curves["variant"]).items():
+            _draw_at_losses(axes, alive[alive["variant"] == label], label, style)
         _loss_axis(axes, curves, "x")
         axes.invert_xaxis()
         axes.set_xlabel("train loss (probe), nats")
         accuracy_axis(axes, "test accuracy")
     return figure
+
+
+def difference_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Where the ranking turns over: a panel a pair, mean test accuracy of the one minus the other over train loss.
+
+    The line has the colour of the variant that is ahead; the band is Welch's pointwise t-interval over seeds
+    (`curves.difference_at_loss`), so that a lead is told from noise where the band leaves 0.
+    """
+    alive = not_diverged(curves, runs)
+    variants = styles(curves["variant"])
+    pairs = list(combinations(variants, 2))
+    columns = min(4, max(1, len(pairs)))
+    rows = max(1, -(-len(pairs) // columns))
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(max(COLUMN, TEXT * columns / 4), 0.7 + 1.35 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axes, pair in zip(grid.flat, pairs, strict=False):
+            _draw_difference(axes, at_equal_loss(alive, *pair, points=100), variants, *pair)
+        for axes in grid.flat[len(pairs) :]:
+            axes.set_axis_off()
+        first = grid.flat[0]
+        _loss_axis(first, alive, "x")
+        first.xaxis.set_major_locator(FixedLocator(first.xaxis.get_major_locator()()[::2]))
+        first.invert_xaxis()
+        first.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        first.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:+g}".replace("-", "−")))
+        _keep_lines_in_view(*grid.flat[: len(pairs)])
+        figure.supxlabel("train loss (probe), nats", fontsize=7)
+        figure.supylabel("difference of test accuracy, points", fontsize=7)
+    return figure
+
+
+def _draw_difference(axes: Axes, table: pd.DataFrame, variants: dict[str, Style], first: str, second: str) -> None:
+    axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
+    axes.set_title(f"{first} − {second}", fontsize=6)
+    loss, difference = (table[name].to_numpy(dtype=float) for name in ("loss", "difference"))
+    if table["low"].notna().any():
+        axes.fill_between(loss, table["low"], table["high"], color="#444444", alpha=0.15, linewidth=0)
+    for label, ahead in ((first, difference >= 0), (second, difference <= 0)):
+        axes.plot(loss, np.where(ahead, difference, np.nan), color=variants[label].colour)
 
 
 def gap_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -148,6 +190,14 @@ FIGURES = {
         f"runs pass. {_BAND} Thin: seeds beyond the losses that all seeds of their variant pass.",
         (("probe_loss", "test_accuracy"),),
     ),
+    "difference_at_loss": FigureKind(
+        difference_at_loss,
+        "Where the ranking turns over",
+        "Difference of mean test accuracy at equal train loss, a panel a pair, over the losses that all runs of both "
+        "pass; training goes to the right. The line has the colour of the variant that is ahead; bands: 95% t-interval "
+        "over seeds, point by point: where it holds 0, neither is shown to lead at that loss.",
+        (),
+    ),
     "gap_curve": FigureKind(gap_curve, "Gap", f"Train (probe) minus test accuracy. {_BAND}", (("epoch", "gap"),)),
 }
 
@@ -180,14 +230,14 @@ def save(figure: Figure, path: Path) -> Path:
 
 def canvas(curves: pd.DataFrame, panels: int = 1, width: float | None = None) -> tuple[Figure, list[Axes]]:
     """An empty figure of a column's width (two panels: both columns) with the legend of all variants above."""
-    variants = looks(curves["variant"])
+    variants = styles(curves["variant"])
     width = width or (COLUMN if panels == 1 else TEXT)
     columns = _legend_columns(list(variants), width)
     figure = Figure(figsize=(width, 2.25 + 0.15 * np.ceil(len(variants) / columns)), layout="constrained")
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     handles = [
-        mpl.lines.Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=label)
-        for label, look in variants.items()
+        mpl.lines.Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dashes, label=label)
+        for label, style in variants.items()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.2, columnspacing=1.4)
     return figure, axes
@@ -221,18 +271,18 @@ def _draw_means(
     axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame, x: str, y: str, logarithmic: bool = False
 ) -> None:
     """Mean line and band of `y` at each `x` that all seeds of a variant measured; diverged runs by themselves."""
-    alive = _alive(curves, runs)
-    for label, look in looks(curves["variant"]).items():
+    alive = not_diverged(curves, runs)
+    for label, style in styles(curves["variant"]).items():
         table = alive[alive["variant"] == label].pivot(index="run", columns=x, values=y).dropna(axis="columns")
-        draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, look, logarithmic)
+        draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, style, logarithmic)
         ended = curves[(curves["variant"] == label) & ~curves["run"].isin(alive["run"])]
         for _, curve in ended.groupby("run"):
             finite = curve[np.isfinite(curve[y])].sort_values(x)
-            axes.plot(finite[x], finite[y], color=look.colour, linewidth=0.6)
-            axes.plot(finite[x].tail(1), finite[y].tail(1), color=look.colour, marker="x", markersize=5)
+            axes.plot(finite[x], finite[y], color=style.colour, linewidth=0.6)
+            axes.plot(finite[x].tail(1), finite[y].tail(1), color=style.colour, marker="x", markersize=5)
 
 
-def _draw_at_losses(axes: Axes, curves: pd.DataFrame, label: str, look: Look) -> None:
+def _draw_at_losses(axes: Axes, curves: pd.DataFrame, label: str, style: Style) -> None:
     """Accuracy of one variant over the losses that all its seeds pass, and single seeds beyond, thin."""
     if curves.empty:
         return
@@ -242,30 +292,26 @@ def _draw_at_losses(axes: Axes, curves: pd.DataFrame, label: str, look: Look) ->
     region = matched_region(curves)
     if region:
         at = np.geomspace(*region, 200)
-        draw_band(axes, at, at_losses(curves, "test_accuracy", at).to_numpy(), label, look)
-    for _, curve in curves.groupby("run"):
-        values = at_losses(curve, "test_accuracy", everything).to_numpy()[0]
-        if region:
-            values = np.where((everything <= region[0]) & (everything >= region[1]), np.nan, values)
-        axes.plot(everything, values, color=look.colour, linewidth=0.6, alpha=0.6)
+        draw_band(axes, at, at_losses(curves, "test_accuracy", at).to_numpy(), label, style)
+    values = at_losses(curves, "test_accuracy", everything).to_numpy(copy=True)
+    if region:
+        values[:, (everything <= region[0]) & (everything >= region[1])] = np.nan
+    x = np.append(everything, np.nan)  # all runs as one line with gaps
+    y = np.column_stack([values, np.full(len(values), np.nan)])
+    axes.plot(np.tile(x, len(y)), y.ravel(), color=style.colour, linewidth=0.6, alpha=0.6)
 
 
-def draw_band(axes: Axes, x: Array, values: Array, label: str, look: Look, logarithmic: bool = False) -> None:
-    """Mean over the rows of `values` (runs, points) with its interval, in the look of a variant."""
+def draw_band(axes: Axes, x: Array, values: Array, label: str, style: Style, logarithmic: bool = False) -> None:
+    """Mean over the rows of `values` (runs, points) with its interval, in the style of a variant."""
     if values.size == 0:
         return
     transformed = np.log(values) if logarithmic else values
     centre, low, high = (np.exp(v) if logarithmic else v for v in mean_and_interval(transformed))
     every = max(1, len(x) // MARKERS)
-    style: Any = {"color": look.colour, "marker": look.marker, "linestyle": look.dashes}
-    axes.plot(x, centre, label=label, markevery=(every - 1, every), markeredgewidth=0, **style)
+    line: Any = {"color": style.colour, "marker": style.marker, "linestyle": style.dashes}
+    axes.plot(x, centre, label=label, markevery=(every - 1, every), markeredgewidth=0, **line)
     if len(values) > 1:
-        axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
-
-
-def _alive(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The evaluations of runs that did not diverge."""
-    return curves[~curves["run"].isin(runs.loc[runs["status"] == "diverged", "run"])]
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
 def _count_axis(axes: Axes, label: str) -> None:
@@ -285,10 +331,13 @@ def accuracy_axis(axes: Axes, label: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:g}%".replace("-", "−")))
 
 
-def _keep_lines_in_view(axes: Axes) -> None:
-    """The frame holds all lines, but of the bands only what is near: two seeds' would leave no room for them."""
+def _keep_lines_in_view(axes: Axes, *others: Axes) -> None:
+    """The frame holds all lines, but of the bands only what is near: two seeds' would leave no room for them.
+
+    `others` share the axes.
+    """
     scale = axes.yaxis.get_transform()
-    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for each in (axes, *others) for line in each.lines]
     lines = scale.transform(np.concatenate([np.array([np.nan]), *drawn]))
     if np.isfinite(lines).any():
         low, high = np.nanmin(lines), np.nanmax(lines)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,7 @@ import pandas as pd
 
 from study.config import Experiment
 from study.report.tables import Table
-from study.sweep.store import Store
-from study.sweep.tuned import read_tuned
+from study.results import Results
 
 # What `study.environment` records, in the words of the report; what is not named here is a library's version.
 PLACES = {
@@ -35,45 +33,57 @@ class Provenance:
     troubles: tuple[str, ...]
 
 
-def provenance(store: Store, runs: pd.DataFrame) -> Provenance:
-    """All that the folder knows about how it came to be."""
+def provenance(results: Results) -> Provenance:
+    """All that a folder knows about how it came to be; of members, what they are together."""
+    parts = [each for each in results.members if len(each.runs)] or [results]
+    recorded = [environment for each in parts for environment in each.environments]
+    commands = [command for each in parts for command in _commands(each)]
     rows = [
-        *_commands(store),
-        *_looks(store),
-        *_settings(store.experiment),
-        _rates(store),
-        *_environment(_recorded(store)),
+        *(("command", command) for command in dict.fromkeys(commands)),
+        *_looks(results),
+        *_settings(results.experiment, parts),
+        *dict.fromkeys(_rates(each) for each in parts),
+        *_environment(recorded),
+        _time(parts),
     ]
+    troubles = [f"{_named(each)}{trouble}" for each in parts for trouble in _troubles(each)]
+    return Provenance(Table("How it was made", ("what", "how"), tuple(rows), words=2), tuple(troubles))
+
+
+def _named(member: Results) -> str:
+    return "" if member.number is None else f"{member.folder.name}: "
+
+
+def _time(parts: Sequence[Results]) -> tuple[str, str]:
+    """Minutes of all runs, those of every member among them and those at the shared rate, each run once."""
+    runs = pd.concat([runs for each in parts for runs, _ in each.tables.values()]).drop_duplicates("run")
     minutes = runs["seconds"].sum() / 60
     took = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
-    rows.append(("training time", f"{took} over {len(runs)} runs, evaluation excluded"))
-    table = Table("How it was made", ("what", "how"), tuple(rows), words=2)
-    return Provenance(table, tuple(_troubles(store, runs)))
+    return "training time", f"{took} over {len(runs)} runs, evaluation excluded"
 
 
-def _commands(store: Store) -> Iterable[tuple[str, str]]:
+def _commands(results: Results) -> list[str]:
     """The commands that were given, one a line of `commands.txt`."""
-    path = store.folder / "commands.txt"
+    path = results.folder / "commands.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for line in dict.fromkeys(filter(None, map(str.strip, lines))):
-        yield "command", line
+    return list(filter(None, map(str.strip, lines)))
 
 
-def _looks(store: Store) -> Iterable[tuple[str, str]]:
-    """The looks of `study sweep --until-decided`, from `looks.json`: those planned, and what each one taken showed."""
-    path = store.folder / "looks.json"
-    if not path.exists():
+def _looks(results: Results) -> Iterable[tuple[str, str]]:
+    """The looks of `study sweep --until-decided`: those planned, and what each one taken showed."""
+    if results.looks is None:
         return
-    looks = json.loads(path.read_text(encoding="utf-8"))
-    planned = ", ".join(f"{look['seeds']} seeds at level {look['alpha']:.5f}" for look in looks["planned"])
+    planned = ", ".join(f"{look.seeds} seeds at level {look.alpha:.5f}" for look in results.looks.planned)
     yield "looks planned", planned
-    for look in looks["taken"]:
-        yield f"look {look['number']}", "; ".join(look["verdicts"])
+    for look in results.looks.taken:
+        yield f"look {look.number}", "; ".join(look.verdicts)
 
 
-def _settings(experiment: Experiment) -> Iterable[tuple[str, str]]:
+def _settings(experiment: Experiment, parts: Sequence[Results]) -> Iterable[tuple[str, str]]:
     data = experiment.data
-    yield "data", f"{data.name}, {data.image_size} pixels, fingerprint {data.fingerprint or 'not recorded'}"
+    sides = ", ".join(dict.fromkeys(str(each.experiment.data.image_size) for each in parts))
+    prints = ", ".join(filter(None, dict.fromkeys(each.experiment.data.fingerprint for each in parts)))
+    yield "data", f"{data.name}, {sides} pixels, fingerprint {prints or 'not recorded'}"
     if data.train_size:
         yield "training images", f"{data.train_size:,}, class-balanced, subset seed {data.subset_seed}"
     if data.fractals:
@@ -94,28 +104,18 @@ def _settings(experiment: Experiment) -> Iterable[tuple[str, str]]:
     )
 
 
-def _rates(store: Store) -> tuple[str, str]:
+def _rates(results: Results) -> tuple[str, str]:
     """How the learning rates were chosen, and on which images."""
-    shared, tuned = store.experiment.training.lr, read_tuned(store.folder)
-    if not store.experiment.rates:
+    shared, tuned, own = results.experiment.training.lr, results.tuned, results.experiment.rates
+    if not own:
         return "learning rates", f"{shared:g} for every variant, not tuned"
-    rates = ", ".join(f"{label} {rate:g}" for label, rate in store.experiment.rates.items())
+    rates = ", ".join(f"{label} {rate:g}" for label, rate in own.items())
     how = tuned.policy if tuned else "how they were chosen is not recorded here"
     return "learning rates", f"{rates}: {how}. All variants were run at {shared:g} too."
 
 
 def _list(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-
-
-def _recorded(store: Store) -> list[dict[str, Any]]:
-    """What the finished runs recorded of their environments; where only the tables are here, `environments.json`."""
-    ids = [run.id for run in store.runs_at()]
-    found = [store.result(run)["environment"] for run in ids if store.state(run) in ("done", "diverged")]
-    path = store.folder / "environments.json"
-    if not found and path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _environment(recorded: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
@@ -128,22 +128,18 @@ def _environment(recorded: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
     yield "libraries", ", ".join(f"{key} {value}" for key, value in values.items() if key not in PLACES)
 
 
-def _troubles(store: Store, runs: pd.DataFrame) -> Iterable[str]:
-    """A sentence for each run that diverged, failed, or has no result."""
+def _troubles(results: Results) -> Iterable[str]:
+    """A sentence for each run that diverged, failed, is damaged, or has no result."""
+    runs = results.runs
     for run in runs[runs["status"] == "diverged"].itertuples():
         yield f"{run.variant} seed {run.seed} diverged within {run.steps:,} steps: its loss was not finite."
-    for other in store.runs():
-        state = store.state(other.id)
-        if state == "failed":
-            failure = store.failure(other.id)
-            last = (str(failure.get("log", "")).strip().splitlines() or ["it left no words"])[-1]
-            yield f"{other.label} seed {other.seed} failed (exit code {failure.get('exit_code')}): {last}"
+    for other in results.unfinished:
+        if other.failure:
+            last = (str(other.failure.get("log", "")).strip().splitlines() or ["it left no words"])[-1]
+            yield f"{other.label} seed {other.seed} failed (exit code {other.failure.get('exit_code')}): {last}"
+    yield from results.damaged
     there = set(zip(runs["variant"], runs["seed"], strict=True))
-    missing = [
-        f"{variant} seed {seed}"
-        for variant in store.experiment.variants
-        for seed in store.experiment.seeds
-        if (variant, seed) not in there
-    ]
+    variants, seeds = results.experiment.variants, results.experiment.seeds
+    missing = [f"{label} seed {seed}" for label in variants for seed in seeds if (label, seed) not in there]
     if missing:
         yield f"Without a result: {', '.join(missing)}."

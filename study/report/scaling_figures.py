@@ -1,4 +1,4 @@
-"""Figures of a family of sweeps: accuracy and gap against the number of training images, and what the laws say beyond.
+"""Figures of an experiment at several sizes: accuracy and gap against training images, and what the laws say beyond.
 
 Points and bands are as in figures.py: means over seeds with 95% t-intervals.
 """
@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from study.analysis.scaling_types import Scaling
 from study.report.figures import accuracy_axis, canvas, draw_band
-from study.report.style import RC, TEXT, looks
+from study.report.style import RC, TEXT, styles
 
 
 def accuracy_by_images(points: pd.DataFrame, scaling: Scaling) -> Figure:
@@ -26,16 +26,16 @@ def accuracy_by_images(points: pd.DataFrame, scaling: Scaling) -> Figure:
     with mpl.rc_context(RC):
         figure, (axes,) = canvas(points)
         _draw_points(axes, points, "accuracy")
-        colours = looks(points["variant"])
+        colours = styles(points["variant"])
         accuracy = {(point.variant, point.images): point.accuracy.value for point in scaling.points}
         for crossing in scaling.crossings:
             at = crossing.images
             line = [accuracy[crossing.overtakes, size] for size in scaling.sizes]
             height = float(np.interp(np.log(at.value), np.log(scaling.sizes), line))
-            style: Any = {"color": colours[crossing.overtakes].colour, "zorder": 4}
+            drawn: Any = {"color": colours[crossing.overtakes].colour, "zorder": 4}
             if at.low is not None and at.high is not None:
-                axes.plot([at.low, at.high], [height, height], linewidth=0.9, solid_capstyle="butt", **style)
-            axes.plot([at.value], [height], marker="o", markersize=4.5, markerfacecolor="white", **style)
+                axes.plot([at.low, at.high], [height, height], linewidth=0.9, solid_capstyle="butt", **drawn)
+            axes.plot([at.value], [height], marker="o", markersize=4.5, markerfacecolor="white", **drawn)
         _images_axis(axes, scaling.sizes)
         accuracy_axis(axes, "test accuracy")
     return figure
@@ -64,14 +64,14 @@ def extrapolation(points: pd.DataFrame, scaling: Scaling) -> Figure:
         note: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 6, "va": "top"}
         axes.annotate("data end here", (end, 1), (-3, -2), ha="right", color="#666666", **note)
         axes.annotate("extrapolated", (end, 1), (3, -2), ha="left", color="#666666", **note)
-        for label, look in looks(points["variant"]).items():
+        for label, style in styles(points["variant"]).items():
             own = [point for point in scaling.points if point.variant == label]
-            style: Any = {"color": look.colour, "marker": look.marker, "linestyle": "none", "markeredgewidth": 0}
-            axes.plot([point.images for point in own], [point.accuracy.value for point in own], **style)
+            marks: Any = {"color": style.colour, "marker": style.marker, "linestyle": "none", "markeredgewidth": 0}
+            axes.plot([point.images for point in own], [point.accuracy.value for point in own], **marks)
             best, low, high = scaling.bands[label]
-            axes.plot(scaling.band_images[~beyond], best[~beyond], color=look.colour)
-            axes.plot(scaling.band_images[beyond], best[beyond], color=look.colour, linestyle=(0, (4, 2)))
-            axes.fill_between(scaling.band_images, low, high, color=look.colour, alpha=0.12, linewidth=0)
+            axes.plot(scaling.band_images[~beyond], best[~beyond], color=style.colour)
+            axes.plot(scaling.band_images[beyond], best[beyond], color=style.colour, linestyle=(0, (4, 2)))
+            axes.fill_between(scaling.band_images, low, high, color=style.colour, alpha=0.12, linewidth=0)
         for each in scaling.extrapolations:
             axes.axvline(each.published.images, color="#888888", linewidth=0.5, linestyle=(0, (1, 2)))
             axes.annotate(each.published.data, (each.published.images, 0), (-2, 3), ha="right", color="#666666",
@@ -84,14 +84,14 @@ def extrapolation(points: pd.DataFrame, scaling: Scaling) -> Figure:
 
 @dataclass(frozen=True)
 class ScalingFigure:
-    """A figure of a family: its function, its title, and what a reader must know to read it."""
+    """A figure over sizes: its function, its title, and what a reader must know to read it."""
 
     draw: Callable[[pd.DataFrame, Scaling], Figure]
     title: str
     caption: str
 
 
-_BAND = "Points: mean over seeds; bands: 95% t-interval of the mean."
+_BAND = "Points: mean over the seeds that are there, n where it is fewer than elsewhere; bands: 95% t-interval."
 SCALING_FIGURES = {
     "accuracy_by_images": ScalingFigure(
         accuracy_by_images,
@@ -119,11 +119,20 @@ def drawable(scaling: Scaling) -> dict[str, ScalingFigure]:
 
 
 def _draw_points(axes: Axes, points: pd.DataFrame, column: str) -> None:
-    """Mean and band at every size that all seeds of a variant measured."""
-    for label, look in looks(points["variant"]).items():
+    """Mean and band of each variant at every size at which it has a value, over the seeds that are there.
+
+    Where a variant has fewer seeds at a size than elsewhere, their number n stands at its point.
+    """
+    for label, style in styles(points["variant"]).items():
         own = points[points["variant"] == label]
-        table = own.pivot(index="seed", columns="images", values=column).dropna(axis="columns")
-        draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, look)
+        table = own.pivot(index="seed", columns="images", values=column).dropna(axis="columns", how="all")
+        sizes, values = table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float)
+        draw_band(axes, sizes, values, label, style)
+        counts = np.isfinite(values).sum(axis=0)
+        for place in np.flatnonzero(counts < counts.max(initial=0)):
+            at = (sizes[place], np.nanmean(values[:, place]))
+            note: Any = {"textcoords": "offset points", "fontsize": 5.5, "color": style.colour, "ha": "center"}
+            axes.annotate(f"n={counts[place]}", at, (0, 4), gid="n", **note)
 
 
 def _images_axis(axes: Axes, sizes: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Tables of a family of sweeps: accuracies, rankings, crossings, scaling laws and what they say beyond the data."""
+"""Tables of an experiment at several sizes: accuracies, rankings, crossings, laws and what they say beyond the data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from study.analysis.by_size import SizeRanking
 from study.analysis.readouts import find_readout
-from study.analysis.scaling_types import Estimate, Scaling
+from study.analysis.scaling_types import Estimate, Scaling, SizeRanking
 from study.report.style import study_order
 from study.report.tables import Table, number
 
@@ -44,8 +43,7 @@ def rankings_by_size(ranked: Sequence[SizeRanking]) -> Table:
     """Each claim at each size: its verdict, what was measured, and the order of the means."""
     rows = []
     for each in ranked:
-        word = each.verdict.verdict if each.verdict else "untested"
-        measured = each.verdict.measured if each.verdict else each.untested
+        word, measured = each.verdict.verdict, each.verdict.measured or each.verdict.untested
         readout = find_readout(each.claim.readout)[0].title
         rows.append((each.claim.ranking, readout, f"{each.images:,}", word, measured or "–", each.by_mean or "–"))
     note = "Every claim is tested at every size with its own error rate; over the sizes nothing is corrected."

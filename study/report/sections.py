@@ -1,4 +1,4 @@
-"""What the report says about one results folder, as plain data: answers, figures, tables, and how it was made."""
+"""What the report says about a results folder, as plain data: answers, figures, tables, and how it was made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from study.analysis.claims import leave_one_seed_out, paired_by_seed, test_claim
-from study.analysis.readouts import find_readout, measure_claim
+from study.analysis.claims import leave_one_seed_out, paired_by_seed
+from study.analysis.curves import not_diverged
+from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict
+from study.analysis.views import View
 from study.config import Claim, Experiment
 from study.errors import StudyError
 from study.report import tables
@@ -25,13 +27,15 @@ from study.report.claim_figures import forest_plot, in_order, rank_heat_map, rel
 from study.report.figures import FIGURES
 from study.report.inline import inline_svg, panels
 from study.report.provenance import Provenance, provenance
+from study.report.scaling_figures import drawable
+from study.report.scaling_tables import scaling_tables
 from study.report.style import study_order
 from study.report.tables import Table, capitalised, number, p_value, scale_of, shown_unit
+from study.report.transfer import transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
-from study.sweep.store import Store, read_tables
-from study.sweep.tuned import read_tuned
+from study.results import Results
 
-FIGURES_SHOWN = ("train_loss", "test_accuracy", "accuracy_at_loss", "gap_curve")
+FIGURES_SHOWN = ("train_loss", "test_accuracy", "accuracy_at_loss", "difference_at_loss", "gap_curve")
 READOUTS_SHOWN = ("accuracy_at_matched_loss", "final_test_accuracy", "final_gap")  # after those of the claims
 EXPLORED = ("step", "epoch", "probe_loss", "probe_accuracy", "test_loss", "test_accuracy", "gap")
 
@@ -48,7 +52,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class ClaimView:
+class Answer:
     """A claim with its verdict, or with the sentence that says why there is none."""
 
     claim: Claim
@@ -65,17 +69,19 @@ class ClaimView:
 
 @dataclass(frozen=True)
 class Section:
-    """One results folder."""
+    """One sweep, or what is said of members together."""
 
     key: str
+    folder: Path
     title: str
     subtitle: str
     variants: list[str]
-    claims: list[ClaimView]
+    claims: list[Answer]
     figures: list[Shown]
     tables: list[Table]
     provenance: Provenance
     curves: list[dict[str, Any]]
+    cautions: Sequence[str] = ()
     without_claims: str = "This experiment states no claim, so nothing is tested; curves and values follow."
 
     @property
@@ -84,41 +90,90 @@ class Section:
         return [view.relations for view in self.claims if view.relations] + self.tables
 
 
-def read_section(folder: Path, key: str) -> Section:
-    """Read a results folder and say what there is to say. `key`, unique in the report, keeps its ids apart.
+def read_sections(folders: Sequence[Results]) -> list[Section]:
+    """A section for each results folder; one with members is followed by a section for each that has a finished run.
 
-    Raises StudyError for a folder that holds no results, or no finished run.
+    Raises StudyError for a folder without any.
     """
-    store = Store(folder)
-    runs, curves = read_tables(folder)
-    if runs.empty or curves.empty:
-        raise StudyError(f"{folder} has no finished run: start its runs with study sweep, then report")
-    experiment = store.experiment
+    found: list[Section] = []
+    for results in folders:
+        members = [member for member in results.members if len(member.runs) and len(member.curves)]
+        if not (members if results.joined else len(results.runs) and len(results.curves)):
+            raise StudyError(f"{results.folder} has no finished run: start its runs with study sweep, then report")
+        key = f"s{len(found) + 1}"
+        found.append(_section_of_members(results, members, key) if members else _section(results, key))
+        found += [_section(member, f"s{len(found) + 1 + place}") for place, member in enumerate(members)]
+    return found
+
+
+def _section(results: Results, key: str) -> Section:
+    """What there is to say of one sweep. `key`, unique in the report, keeps its ids apart."""
+    experiment, view = results.experiment, results.view
+    runs, curves = view.runs, view.curves
     readouts = dict.fromkeys([*(claim.readout for claim in experiment.claims), *READOUTS_SHOWN])
     shown = [
         tables.accuracy_by_loss(curves, runs),
+        tables.who_leads(curves, runs),
         tables.size_and_cost(runs),
-        *(tables.readout_summary(name, curves, runs) for name in readouts),
+        *(tables.readout_summary(name, view) for name in readouts),
+        *([tuning_table(results.tuned)] if results.tuned else []),
     ]
-    history = store.claims_history()
-    claims = [
-        read_claim(claim, curves, runs, history, f"{key}-claim{place}")
+    answers = [
+        _answer(claim, each, results.claims_history, f"{key}-claim{place}" if each is view else f"{key}-shared{place}")
+        for each in results.views
+        if len(each.runs)
         for place, claim in enumerate(experiment.claims, 1)
     ]
-    if experiment.rates:
-        claims += _claims_at_shared_rate(store, history, key)
-    if tuned := read_tuned(folder):
-        shown.append(tuning_table(tuned))
+    explored = [
+        tables.relations(verdict, find_readout(verdict.claim.readout)[0].unit)
+        for verdict in view.explorations
+        if verdict.pairs
+    ]
     return Section(
         key=key,
+        folder=results.folder,
         title=title_of(experiment),
         subtitle=_subtitle(experiment, runs),
         variants=study_order(runs["variant"]),
-        claims=claims,
+        claims=answers,
         figures=[_curve_figure(name, curves, runs, key) for name in FIGURES_SHOWN],
-        tables=[table for table in shown if table],
-        provenance=provenance(store, runs),
+        tables=[*explored, *(table for table in shown if table)],
+        provenance=provenance(results),
         curves=_explorable(curves),
+        cautions=[f"{caution}." for caution in view.cautions],
+    )
+
+
+def _section_of_members(results: Results, members: Sequence[Results], key: str) -> Section:
+    """What is said of members together; each of them has a section of its own, in which its claims are tested."""
+    experiment, figures = results.experiment, []
+    if results.design == "sizes":
+        scaling = results.scaling
+        told = "; ".join(map(str, scaling.crossings)) or "no crossings"
+        figures = [
+            Shown(name, kind.title, kind.caption,
+                  inline_svg(kind.draw(results.points, scaling), f"{key}-{name}", f"Line chart: {kind.title}. {told}."))
+            for name, kind in drawable(scaling).items()
+        ]  # fmt: skip
+        shown = scaling_tables(results.points, scaling, results.by_size)
+        what = f"{len(scaling.sizes)} numbers of training images from {scaling.sizes[0]:,} to {scaling.sizes[-1]:,}"
+    else:
+        shown = transfer_tables(results, transfer_frame(results))
+        what = f"images of {', '.join(str(member.number) for member in members)} pixels"
+    variants = study_order(variant for member in members for variant in member.runs["variant"])
+    return Section(
+        key=key,
+        folder=results.folder,
+        title=title_of(experiment),
+        subtitle=f"{len(variants)} variants of {experiment.budget:,} {experiment.match}, {what}, each trained "
+        f"for {experiment.training.duration}",
+        variants=variants,
+        claims=[],
+        figures=figures,
+        tables=shown,
+        provenance=provenance(results),
+        curves=[],
+        without_claims="Claims are tested in each of the sections that follow.",
     )
 
 
@@ -142,44 +197,27 @@ def _subtitle(experiment: Experiment, runs: pd.DataFrame) -> str:
 # ---------------------------------------------------------------- claims
 
 
-def _claims_at_shared_rate(store: Store, history: Sequence[dict[str, Any]], key: str) -> list[ClaimView]:
-    """Where learning rates are tuned: the claims once more, at the rate that all variants share."""
-    runs, curves = read_tables(store.folder, shared_rate=True)
-    if runs.empty or curves.empty:
-        return []
-    rate = f"at the shared learning rate {store.experiment.training.lr:g}"
-    views = []
-    for place, claim in enumerate(store.experiment.claims, 1):
-        view = read_claim(claim, curves, runs, history, f"{key}-shared{place}")
-        said = f"{capitalised(rate)}, not at tuned ones as above."
-        views.append(replace(view, readout=f"{view.readout}, {rate}", cautions=[said, *view.cautions]))
-    return views
-
-
-def read_claim(
-    claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame, history: Sequence[dict[str, Any]], key: str
-) -> ClaimView:
-    """Test a claim on the runs of the variants that it names; what cannot be tested says why."""
-    ranking = claim.order
+def _answer(claim: Claim, view: View, history: Sequence[dict[str, Any]], key: str) -> Answer:
+    """A claim tested on a view; what cannot be tested says why."""
     readout, _ = find_readout(claim.readout)
-    table, measurement = measure_claim(claim, curves, runs)
+    verdict = view.verdict(claim)
+    table, measurement = view.measure_claim(claim)
     cautions, stated = _when_stated(claim, history)
-    chain = list(zip(["", *map(str, ranking.relations)], ranking.variants, strict=True))
-    try:
-        verdict = test_claim(table, claim, readout.larger_is_better)
-    except StudyError as error:
-        published = [(relation, "", variant) for relation, variant in chain]
-        sentence = f"untested: {error}"
-        return ClaimView(claim, readout.title, published, [], "untested", sentence, stated, cautions, None, [])
     words = {pair.second: pair.verdict for pair in verdict.pairs if pair.adjacent}
     parts = re.split(r" ([≈≳>≫?]) ", verdict.measured)
-    facts = [*_facts(verdict, table, readout.title, readout.unit), *stated]
+    facts = [*(_facts(verdict, table, readout.title, readout.unit) if verdict.variants else []), *stated]
+    if verdict.variants:
+        (facts if verdict.pairs else cautions).extend(measurement.notes)  # where nothing was tested they say why
     cautions += [f"{capitalised(caution)}." for caution in verdict.cautions]
-    (facts if verdict.pairs else cautions).extend(measurement.notes)  # where nothing was tested they say why
-    return ClaimView(
+    if view.title:
+        facts = [f"{view.title}.", *facts]
+    return Answer(
         claim=claim,
-        readout=readout.title,
-        published=[(relation, words.get(variant, ""), variant) for relation, variant in chain],
+        readout=readout.title + (f", {view.title[0].lower()}{view.title[1:]}" if view.title else ""),
+        published=[
+            (relation, words.get(variant, ""), variant)
+            for relation, variant in zip(["", *map(str, claim.order.relations)], claim.order.variants, strict=True)
+        ],
         measured=list(zip(["", *parts[1::2]], parts[::2], strict=True)) if verdict.measured else [],
         word=verdict.verdict,
         sentence=verdict.sentence,
@@ -213,10 +251,10 @@ def _facts(verdict: ClaimVerdict, table: pd.DataFrame, title: str, unit: str) ->
     if verdict.ranks:
         facts.append(f"Probability that the whole ranking holds within its margins: {verdict.ranks.order_holds:.2f}.")
     if verdict.pairs and min(seeds) > 2:
-        without = Counter(v.verdict for v in leave_one_seed_out(table, claim, verdict.larger_is_better).values())
+        without = Counter(leave_one_seed_out(table, claim, verdict).values())
         words = ", ".join(f"{word} {count} times" for word, count in without.most_common())
         facts.append(f"With any one seed left out: {words}.")
-    if verdict.pairs and (paired := paired_by_seed(table, claim, verdict.larger_is_better)):
+    if verdict.pairs and (paired := paired_by_seed(table, claim, verdict)):
         facts.append(f"Differences taken seed by seed instead: {paired.sentence}.")
     return facts
 
@@ -233,7 +271,7 @@ def _when_stated(claim: Claim, history: Sequence[dict[str, Any]]) -> tuple[list[
 
 
 def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
-    level, unit_shown = f"{100 * (1 - verdict.alpha):g}%", shown_unit(unit, difference=True)
+    unit_shown = shown_unit(unit, difference=True)
     told = "; ".join(
         f"{relation_of(pair)}: {number(pair.difference, unit, '+')} "
         f"({number(pair.low, unit, '+')} to {number(pair.high, unit, '+')}) {pair.verdict or 'not claimed'}"
@@ -242,7 +280,7 @@ def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
     forest = Shown(
         "forest",
         "Differences",
-        f"Difference of each pair in {unit_shown} with simultaneous {level} intervals; ±ε shaded"
+        f"Difference of each pair in {unit_shown} with the interval that decided its verdict; ±ε shaded"
         f"{', Δ dashed' if any(pair.relation == '≫' for pair in verdict.pairs) else ''}.",
         inline_svg(
             forest_plot(verdict, unit_shown, scale_of(unit)), f"{key}-forest", f"Forest plot, {unit_shown}. {told}."
@@ -269,7 +307,7 @@ def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
 def _curve_figure(name: str, curves: pd.DataFrame, runs: pd.DataFrame, key: str) -> Shown:
     kind = FIGURES[name]
     figure: Figure = kind.draw(curves, runs)
-    whole = curves[curves["run"].isin(runs.loc[runs["status"] != "diverged", "run"])]
+    whole = not_diverged(curves, runs)
     last = whole.sort_values("step").drop_duplicates("run", keep="last").groupby("variant")
     means = last[["probe_loss", "probe_accuracy", "test_accuracy"]].mean().to_dict("index")
     told = "; ".join(
@@ -278,17 +316,19 @@ def _curve_figure(name: str, curves: pd.DataFrame, runs: pd.DataFrame, key: str)
         for variant in study_order(map(str, means))
     )
     svg = inline_svg(figure, f"{key}-{name}", f"Line chart: {kind.title}. Means at the last evaluation: {told}.")
-    where = json.dumps(panels(figure, kind.panels))  # known once the figure has been drawn
+    where = json.dumps(panels(figure, kind.panels)) if kind.panels else ""  # known once the figure has been drawn
     return Shown(name, kind.title, kind.caption, svg, where)
 
 
 def _explorable(curves: pd.DataFrame) -> list[dict[str, Any]]:
     """Each run's curve for the page's script: lists of numbers with five digits; what is not finite is null."""
-    curves = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"]).sort_values("step")
+    curves = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"]).sort_values("step", kind="stable")
+    told = {column: [_five_digits(value) for value in curves[column].tolist()] for column in EXPLORED}
+    variants, seeds = curves["variant"].tolist(), curves["seed"].tolist()
     return [
-        {"variant": rows["variant"].iloc[0], "seed": int(rows["seed"].iloc[0])}
-        | {column: [_five_digits(value) for value in rows[column]] for column in EXPLORED}
-        for _, rows in curves.groupby("run", sort=False)
+        {"variant": variants[rows[0]], "seed": int(seeds[rows[0]])}
+        | {column: [told[column][row] for row in rows] for column in EXPLORED}
+        for rows in curves.groupby("run", sort=False).indices.values()
     ]
 
 

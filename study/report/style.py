@@ -1,4 +1,4 @@
-"""The look of all figures: a variant's colour and marker, a paper's column widths, fonts and lines."""
+"""The style of all figures: a variant's colour and marker, a paper's column widths, fonts and lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Dashes = Literal["-"] | tuple[float, tuple[float, ...]]  # solid, or (offset, le
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How one variant is drawn, the same in every figure."""
 
     colour: str
@@ -25,11 +25,11 @@ class Look:
 
 # The colour-blind safe palette of Okabe and Ito (2008), from cold for convolution to warm for attention.
 _STUDY = {
-    "C-C-C-C": Look("#0072B2", "o"),
-    "C-C-C-T": Look("#56B4E9", "s"),
-    "C-C-T-T": Look("#009E73", "^"),
-    "C-T-T-T": Look("#E69F00", "D"),
-    "ViT_REL": Look("#D55E00", "v"),
+    "C-C-C-C": Style("#0072B2", "o"),
+    "C-C-C-T": Style("#56B4E9", "s"),
+    "C-C-T-T": Style("#009E73", "^"),
+    "C-T-T-T": Style("#E69F00", "D"),
+    "ViT_REL": Style("#D55E00", "v"),
 }
 # For every other label: further colours that stay apart from these, then the same again with other lines and markers.
 _COLOURS = ("#CC79A7", "#999933", "#8C8C8C", "#AA4499")
@@ -39,7 +39,9 @@ _LINES: tuple[tuple[Dashes, tuple[str, ...]], ...] = (
     ((0, (1, 1)), ("*", "H", "1", "2")),
 )
 _OTHERS = tuple(
-    Look(colour, marker, dashes) for dashes, markers in _LINES for colour, marker in zip(_COLOURS, markers, strict=True)
+    Style(colour, marker, dashes)
+    for dashes, markers in _LINES
+    for colour, marker in zip(_COLOURS, markers, strict=True)
 )
 
 # Set before drawing and before saving. Fonts: outlines in SVG, TrueType in PDF, so that every file carries its own.
@@ -83,13 +85,13 @@ def study_order(labels: Iterable[str]) -> list[str]:
     return [label for label in _STUDY if label in labels] + sorted(labels - set(_STUDY))
 
 
-def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """A look for every label, in `study_order`.
+def styles(labels: Iterable[str]) -> dict[str, Style]:
+    """A style for every label, in `study_order`.
 
     The study's variants have theirs. Another label's follows from a hash of its name, so that it is the same in every
-    experiment; only where two names of one figure fall on the same look does the later one move on to the next.
+    experiment; only where two names of one figure fall on the same style does the later one move on to the next.
     """
-    chosen: dict[str, Look] = {}
+    chosen: dict[str, Style] = {}
     taken: set[int] = set()
     for label in study_order(labels):
         if label in _STUDY:

@@ -1,17 +1,24 @@
-"""The report's tables: cells as they are printed, to be shown as HTML (by the template), Markdown and LaTeX."""
+"""The one kind of table: cells as they are printed, for the console, HTML (by the template), Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
 
-from study.analysis.curves import at_losses, loss_ranges
+from study.analysis.curves import at_losses, difference_at_loss, loss_ranges, not_diverged
 from study.analysis.decisions import MAX_SEEDS
-from study.analysis.readouts import find_readout, measure, summary
+from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict, Pair
+from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
 from study.report.figures import round_losses
 from study.report.style import study_order
@@ -91,14 +98,16 @@ def relations(verdict: ClaimVerdict, unit: str) -> Table:
             )
         )
     header = ("relation", "verdict", "shown, or needed", "difference", "interval", "p (≠)", "p (≈)", "P(better)")
-    level = f"{100 * (1 - verdict.alpha):g}%"
     notes = (
-        f"Differences in {shown_unit(unit, difference=True)}, positive if the first is better, with simultaneous "
-        f"{level} intervals of all pairs. p-values adjusted by Holm: of no difference, and of a difference beyond ±ε. "
-        "P(better): that a seed of the first beats one of the second.",
-        "Needed: seeds of each of the two variants, for a power of 0.8 at the measured difference.",
+        f"Differences in {shown_unit(unit, difference=True)}, positive if the first is better, each with the interval "
+        f"that its verdict was decided by: at the level at which Holm's sequence tested it, α = {verdict.alpha:g} over "
+        "all pairs (≫, and what differs by more than a margin: simultaneous). p-values adjusted by Holm: of no "
+        "difference, and of a difference beyond ±ε. P(better): that a seed of the first beats one of the second.",
+        *["Needed: seeds of each of the two variants, for a power of 0.8 at the measured difference."]
+        * any(pair.verdict == "undecided" for pair in verdict.pairs),
     )
-    return Table("Relations, one by one", header, tuple(rows), notes, words=3)
+    title = "Relations, one by one" if verdict.relations else "All pairs, explored: nothing was claimed of them"
+    return Table(title, header, tuple(rows), notes, words=3)
 
 
 def _shown_or_needed(pair: Pair) -> str:
@@ -110,12 +119,12 @@ def _shown_or_needed(pair: Pair) -> str:
     return f"{pair.more_seeds} more seed{'s' if pair.more_seeds > 1 else ''}"
 
 
-def readout_summary(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> Table:
+def readout_summary(name: str, view: View) -> Table:
     """One readout: mean, sd and every seed's value of each variant, the best first."""
     readout, _ = find_readout(name)
-    wide = summary(curves, runs, name)
+    wide = view.summary(name)
     seeds = [column for column in wide.columns if column.startswith("seed ")]
-    status = runs.set_index(["variant", "seed"])["status"].to_dict()
+    status = view.runs.set_index(["variant", "seed"])["status"].to_dict()
     rows = []
     for row in wide.to_dict("records"):
         cells = [row["variant"], str(row["n"]), number(row["mean"], readout.unit), number(row["sd"], readout.unit)]
@@ -125,13 +134,13 @@ def readout_summary(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> Tabl
             cells.append(without if math.isnan(row[column]) else number(row[column], readout.unit))
         rows.append(tuple(cells))
     title = f"{capitalised(readout.title)}{name.removeprefix(readout.name)}, {shown_unit(readout.unit)}"
-    notes = (f"{capitalised(readout.description)}.", *measure(name, curves, runs).notes)
+    notes = (f"{capitalised(readout.description)}.", *view.measure(name).notes)
     return Table(title, ("variant", "n", "mean", "sd", *seeds), tuple(rows), notes)
 
 
 def accuracy_by_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Table | None:
     """Mean test accuracy of each variant at round train losses, from early to late in training; None without curves."""
-    alive = curves[curves["run"].isin(runs.loc[runs["status"] != "diverged", "run"])]
+    alive = not_diverged(curves, runs)
     ranges = loss_ranges(alive)
     if ranges["lowest"].isna().all():
         return None
@@ -144,6 +153,34 @@ def accuracy_by_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Table | None:
     note = "Mean over seeds, linear in log loss between evaluations; – where not all seeds of a variant pass that loss."
     header = ("train loss", *(f"{loss:g}" for loss in losses))
     return Table("Test accuracy at equal train loss, %", header, tuple(rows), (note,))
+
+
+def who_leads(curves: pd.DataFrame, runs: pd.DataFrame) -> Table | None:
+    """For each pair: who is ahead at which train losses, early to late in training; None if no pair shares a loss."""
+    alive = not_diverged(curves, runs)
+    rows = []
+    for first, second in combinations(study_order(alive["variant"]), 2):
+        found = difference_at_loss(alive, first, second)
+        if len(found):
+            loss = found["loss"].to_numpy()
+            ahead, shown = np.sign(found["difference"]), np.sign(found["low"]) + np.sign(found["high"])
+            words = [_spans(loss, shown == 2 * sign) for sign in (1, -1)]
+            turns = ", ".join(f"{loss[place]:.3g}" for place in np.flatnonzero(np.diff(ahead.to_numpy())) + 1)
+            rows.append((first, second, *words, turns or "–", f"{loss[0]:.3g} to {loss[-1]:.3g}"))
+    header = ("first", "second", "first shown ahead at", "second shown ahead at", "turns over at", "compared at")
+    note = (
+        "Train losses, from early to late in training. Shown ahead: Welch's 95% t-interval of the difference of mean "
+        "test accuracy, loss by loss and not simultaneous, leaves out 0. An exploration: where curves turn over, "
+        "not a test of a claim."
+    )
+    return Table("Who leads at which train loss", header, tuple(rows), (note,), words=6) if rows else None
+
+
+def _spans(loss: np.ndarray, inside: np.ndarray) -> str:
+    """The stretches of losses in which something holds, such as `3.1 to 2.4, 0.9 to 0.5`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
+    spans = [f"{loss[start]:.3g} to {loss[end - 1]:.3g}" for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    return ", ".join(spans) or "–"
 
 
 def size_and_cost(runs: pd.DataFrame) -> Table:
@@ -177,6 +214,23 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 # ---------------------------------------------------------------- how it is printed
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table and its notes as they are: no cell is markup, so that `[relative_bias=none]` stays."""
+    grid = Grid(title=Text(table.title, style="italic"), title_justify="left", box=box.ROUNDED)
+    for place, header in enumerate(table.header):
+        grid.add_column(Text(header), justify="left" if place < table.words else "right")
+    for row in table.rows:
+        grid.add_row(*map(Text, row))
+    console.print(grid)
+    for note in table.notes:
+        say(note, console)
+
+
+def say(text: str, console: Console, style: str | None = None) -> None:
+    """Print one paragraph as it is."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def to_markdown(table: Table) -> str:

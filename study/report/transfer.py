@@ -1,4 +1,4 @@
-"""The table of a transfer study, as the paper's Table 2 has it: pretraining, then transfer at each image side."""
+"""The tables of a transfer, as the paper's Table 2 has them: pretraining, then transfer at each image side."""
 
 from __future__ import annotations
 
@@ -7,35 +7,64 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from study.analysis.readouts import readout_table
+from study.config import Data, canonical_label, parse_variant
 from study.report.tables import Table, number
-from study.sweep.store import Store
-from study.sweep.transfer import Sources, scratch_label
+from study.results import Results
 
 COLUMNS = ("row", "data", "image_size", "start", "variant", "seed", "accuracy")
 
 
-def transfer_frame(sources: Sources, stores: Sequence[Store]) -> pd.DataFrame:
-    """What the sources reached in pretraining and what the runs of each folder reached: COLUMNS, a row a run.
+def transfer_tables(results: Results, frame: pd.DataFrame) -> list[Table]:
+    """The table over all sides, and for each claim the differences between its first and last variant, seed by seed."""
+    freeze = results.experiment.training.freeze
+    variants = [label for label in results.experiment.variants if not is_control(label)]
+    ends = dict.fromkeys((claim.order.variants[0], claim.order.variants[-1]) for claim in results.experiment.claims)
+    differences = [seed_differences(frame, *each, freeze) for each in ends if set(each) <= set(frame["variant"])]
+    return [transfer_table(frame, variants, freeze), *differences]
+
+
+def is_control(label: str) -> bool:
+    """Whether a label is that of a control: the same network trained from its first weights."""
+    return "start" in parse_variant(label)[1]
+
+
+def pretrained_label(label: str) -> str:
+    """The label of a control's pretrained twin; any other's is its own.
+
+    >>> pretrained_label("C-C-T-T[head_dim=16,start=scratch]")
+    'C-C-T-T[head_dim=16]'
+    """
+    name, switches = parse_variant(label)
+    return canonical_label(f"{name}[{','.join(f'{key}={switches[key]}' for key in switches if key != 'start')}]")
+
+
+def transfer_frame(results: Results) -> pd.DataFrame:
+    """What the sources reached in pretraining and what the runs of each side reached: COLUMNS, a row a run.
 
     `row` numbers the rows of the table; `start` is "pretraining", "pretrained" or "scratch"; `variant` is the label of
     the pretraining, for the controls too. The accuracy is NaN for a run that diverged.
     """
-    labels = list(dict.fromkeys(source.label for source in sources.networks))
+    joined, pretraining = results.joined, results.experiment.pretraining
+    reached = pd.DataFrame([each.model_dump() for each in joined.pretraining] if joined else [])
+    return frame_of(reached, pretraining.data if pretraining else None, results.members)
+
+
+def frame_of(reached: pd.DataFrame, origin: Data | None, members: Sequence[Results]) -> pd.DataFrame:
+    """The frame from its parts. `reached`: variant, seed, value of the pretraining, whose data are `origin`."""
     frames = []
-    if sources.pretraining.data is not None:
-        origin = sources.pretraining.data
-        known = sources.accuracies.assign(row=0, data=origin.name, image_size=origin.image_size, start="pretraining")
-        frames.append(known.rename(columns={"value": "accuracy"}))
-    for place, store in enumerate(stores):
-        data = store.experiment.data
-        values = readout_table("final_test_accuracy", store.curves(), store.results())
-        for offset, start in enumerate(("pretrained", "scratch")):
-            names = {(scratch_label(label) if start == "scratch" else label): label for label in labels}
-            own = values[values["variant"].isin(names)].replace({"variant": names})
-            own = own.assign(row=1 + 2 * place + offset, data=data.name, image_size=data.image_size, start=start)
-            frames.append(own.rename(columns={"value": "accuracy"}))
-    frame = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    if origin is not None and len(reached):
+        known = reached.rename(columns={"value": "accuracy"})
+        frames.append(known.assign(row=0, data=origin.name, image_size=origin.image_size, start="pretraining"))
+    for place, member in enumerate(members):
+        if not len(member.runs):
+            continue
+        data = member.experiment.data
+        values = member.readout("final_test_accuracy").rename(columns={"value": "accuracy"})
+        scratch = values["variant"].map(is_control)
+        start, row = np.where(scratch, "scratch", "pretrained"), 1 + 2 * place + scratch
+        labels = values["variant"].map(pretrained_label)
+        frames.append(values.assign(variant=labels, row=row, data=data.name, image_size=data.image_size, start=start))
+    frame = pd.concat(frames, ignore_index=True)
     return frame[list(COLUMNS)].sort_values(["row", "seed"], kind="stable", ignore_index=True)
 
 

@@ -55,7 +55,7 @@ class PlainDisplay:
     def progress(self, run: Run, live: dict[str, Any]) -> None:
         if time.monotonic() - self.said[run.id] >= PLAIN_SECONDS:
             self.said[run.id] = time.monotonic()
-            self.say(f"{run.label} seed {run.seed}: {_line(live)}")
+            self.say(f"{run.label} seed {run.seed}: {line_of(live)}")
 
     def ended(self, run: Run, how: str) -> None:
         self.ended_runs += 1
@@ -94,7 +94,7 @@ class LiveDisplay:
         table = Table.grid(padding=(0, 2))
         for run, live in self.running.values():
             bar = ProgressBar(total=live.get("steps", 1), completed=live.get("step", 0), width=20)
-            table.add_row(escape(run.label), f"seed {run.seed}", bar, _line(live) if live else "starting")
+            table.add_row(escape(run.label), f"seed {run.seed}", bar, line_of(live) if live else "starting")
         parts = sum(live["step"] / live["steps"] for _, live in self.running.values() if live)
         table.add_row(
             "[bold]sweep",
@@ -110,7 +110,8 @@ class LiveDisplay:
         return f"{duration(elapsed)}{left}"
 
 
-def _line(live: dict[str, Any]) -> str:
+def line_of(live: dict[str, Any]) -> str:
+    """How far a run is, in a line."""
     accuracy = "" if live["test_accuracy"] is None else f"test accuracy {live['test_accuracy']:.3f}  "
     return (
         f"step {live['step']}/{live['steps']}  loss {live['loss']:.3f}  {accuracy}"

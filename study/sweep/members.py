@@ -66,14 +66,11 @@ def read_members(root: Path) -> Members | None:
         return None
     try:
         old = json.loads((root / OLD_NAME).read_text(encoding="utf-8"))
-        experiment = {**old["experiment"], "depths": "free"} if _HAS_DEPTHS else old["experiment"]
+        experiment = {"depths": "free", **old["experiment"]}  # so experiments were sized that do not say
         new = {"design": "sizes", "experiment": experiment, "numbers": sorted(set(old["images"]))}
         return parse_model(Members, json.dumps(new), f"{root / OLD_NAME}: ")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{root / OLD_NAME} is damaged ({error}): bring the file back") from None
-
-
-_HAS_DEPTHS = "depths" in Experiment.model_fields
 
 
 def join_members(root: Path, members: Members) -> Members:

@@ -15,7 +15,7 @@ from study.config import Data, Experiment, Run, Training, Variant, override, par
 from study.errors import StudyError
 
 
-def experiment_file(name: str = "generalization") -> Path:
+def experiment_file(name: str) -> Path:
     """An experiment that ships with the project: beside the package in a checkout, inside it once installed."""
     package = Path(__file__).parents[1]
     for folder in (package.parent / "experiments", package / "experiments"):
@@ -80,22 +80,47 @@ class Plan:
         return self.experiment.training.steps(self.train_images)
 
 
-def make_plan(experiment: Experiment, data_dir: Path | None = None) -> Plan:
-    """Load the data once (for their classes and fingerprint) and match every variant's size.
+@dataclass(frozen=True)
+class DataFacts:
+    """What planning must know of a data set."""
+
+    classes: int
+    train_images: int
+    test_images: int
+    fingerprint: str
+
+
+class Facts:
+    """The facts of data sets, each loaded and hashed once in a planning. Raises StudyError where they cannot be had."""
+
+    def __init__(self, data_dir: Path | None = None):
+        self.data_dir = data_dir
+        self._known: dict[Data, DataFacts] = {}
+
+    def __call__(self, data: Data) -> DataFacts:
+        if data not in self._known:
+            from study.data import load
+
+            loaded = load(data, self.data_dir)
+            counts = (loaded.classes, len(loaded.train_labels), len(loaded.test_labels))
+            self._known[data] = DataFacts(*counts, loaded.fingerprint)
+        return self._known[data]
+
+
+def make_plan(experiment: Experiment, data_dir: Path | None = None, facts: Facts | None = None) -> Plan:
+    """Match every variant's size, for data whose `facts` may be known already.
 
     Raises StudyError for whatever does not fit: unknown variants, impossible budgets, sides that do not divide, data
     that are missing, two labels for one network.
     """
-    from study.data import load
-
-    data = load(experiment.data, data_dir)
-    seen = len(data.train_labels) if not experiment.data.stream else experiment.training.samples or 0
+    data = (facts or Facts(data_dir))(experiment.data)
+    seen = data.train_images if not experiment.data.stream else experiment.training.samples or 0
     experiment.training.steps_per_epoch(seen)
     variants = resolve_variants(experiment, data.classes)
     if experiment.rates and (missing := [label for label in variants if label not in experiment.rates]):
         raise StudyError(f"rates name no learning rate of {', '.join(missing)}")
     known = experiment.model_copy(update={"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint})})
-    return Plan(known, variants, data.classes, seen, len(data.test_labels))
+    return Plan(known, variants, data.classes, seen, data.test_images)
 
 
 def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from study.sweep import attempts
-from study.sweep.family import results_folders
+from study.sweep.members import results_folders
 from study.sweep.store import STATES, Store
 
 Status = dict[str, Any]  # folder, rates ("", or "tuned" and "shared"), counts by state, runs
 
 
 def status_of(folder: Path) -> list[Status]:
-    """One entry for a results folder; two where learning rates are tuned; those of all started members of a family.
+    """One entry for a results folder; two where learning rates are tuned; those of all started members.
 
     Raises StudyError for a folder without results.
     """

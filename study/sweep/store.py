@@ -23,54 +23,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from study.config import Experiment, Run, parse_model
 from study.errors import StudyError
-from study.files import atomic, read_json, write_json, write_text
+from study.files import read_json, write_json, write_text
 from study.sweep import attempts
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
-FAMILY = "family.json"  # marks the folder of a family of results folders: study/sweep/family.py
-TUNING = "tuning"  # holds the results folders of the rates that were tried: study/tuning.py
-SHARED = "-shared-rate"  # in the names of tables at the shared rate, where there are tuned ones
+TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
 STATES = ("done", "diverged", "running", "failed", "damaged", "interrupted", "missing")
-
-RUN_COLUMNS = [
-    "run",
-    "variant",
-    "seed",
-    "status",
-    "parameters",
-    "macs",
-    "activation_bytes",
-    "steps",
-    "samples",
-    "seconds",
-    "images_per_second",
-    "final_probe_loss",
-    "final_probe_accuracy",
-    "final_test_loss",
-    "final_test_accuracy",
-    "best_test_accuracy",
-]
-CURVE_COLUMNS = [
-    "run",
-    "variant",
-    "seed",
-    "step",
-    "epoch",
-    "samples",
-    "running_loss",
-    "probe_loss",
-    "probe_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "lr",
-    "seconds",
-    "images_per_second",
-]
 
 
 class Store:
@@ -248,54 +210,7 @@ class Store:
         value: dict[str, Any] = read_json(self.path(run_id) / "failed.json")
         return value
 
-    # ------------------------------------------------------------ tables
-
-    def results(self, shared_rate: bool = False) -> pd.DataFrame:
-        """`runs`: one row a finished run (columns RUN_COLUMNS), as `runs` chooses them."""
-        rows = []
-        for run in self.runs_at(shared_rate):
-            if not (self.path(run.id) / "result.json").exists():
-                continue
-            result = self.result(run.id)
-            final = result["final"] or {}
-            speed = result["samples"] / result["seconds"] if result["seconds"] else None
-            row = {**result, "run": run.id, "variant": run.label, "images_per_second": speed}
-            row |= {
-                f"final_{key}": final.get(key) for key in ("probe_loss", "probe_accuracy", "test_loss", "test_accuracy")
-            }
-            rows.append({column: row.get(column) for column in RUN_COLUMNS})
-        return pd.DataFrame(rows, columns=RUN_COLUMNS)
-
-    def curves(self, shared_rate: bool = False) -> pd.DataFrame:
-        """`curves`: one row an evaluation of a finished run (columns CURVE_COLUMNS), as `runs` chooses them."""
-        rows = []
-        for run in self.runs_at(shared_rate):
-            folder = self.path(run.id)
-            if (folder / "result.json").exists():
-                for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-                    rows.append({"run": run.id, "variant": run.label, "seed": run.seed, **json.loads(line)})
-        return pd.DataFrame(rows, columns=CURVE_COLUMNS)
-
-    def write_tables(self) -> list[Path]:
-        """Remake `runs.csv`, `curves.csv` and `environments.json` (where it was made) from the runs' own files.
-
-        Where learning rates are tuned, those of the shared rate are `runs-shared-rate.csv`, `curves-shared-rate.csv`.
-        """
-        environments: list[Any] = []
-        for run in self.runs_at():
-            if (self.path(run.id) / "result.json").exists():
-                made = self.result(run.id)["environment"]
-                environments += [made] if made not in environments else []
-        write_json(self.folder / "environments.json", environments)
-        paths = []
-        tables = {"runs": self.results(), "curves": self.curves()}
-        if self.experiment.rates:
-            tables |= {f"runs{SHARED}": self.results(True), f"curves{SHARED}": self.curves(True)}
-        for name, table in tables.items():
-            with atomic(self.folder / f"{name}.csv") as temporary:
-                table.to_csv(temporary, index=False)
-            paths.append(self.folder / f"{name}.csv")
-        return paths
+    # ------------------------------------------------------------ commands and claims
 
     def record_command(self, command: str) -> None:
         """Add a line to `commands.txt`, unless it is there."""
@@ -303,8 +218,6 @@ class Store:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         if command not in lines:
             write_text(path, "\n".join([*lines, command]) + "\n")
-
-    # ------------------------------------------------------------ claims
 
     def claims_history(self) -> list[dict[str, Any]]:
         """Every version of the claims, with when it was stated and how many runs were done by then."""
@@ -368,23 +281,9 @@ def stop_token(folder: Path) -> str:
         return ""
 
 
-def read_tables(folder: Path, shared_rate: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`runs` and `curves` of a results folder: from the runs' files if they are here, else from its tables.
-
-    `shared_rate`: where learning rates are tuned, of the runs at the rate that all variants share.
-    """
-    if (folder / "runs").is_dir():
-        store = Store(folder)
-        return store.results(shared_rate), store.curves(shared_rate)
-    suffix = SHARED if shared_rate else ""
-    if not (folder / f"runs{suffix}.csv").exists():
-        raise StudyError(_not_results(folder, f"it has neither runs nor runs{suffix}.csv"))
-    return pd.read_csv(folder / f"runs{suffix}.csv"), pd.read_csv(folder / f"curves{suffix}.csv")
-
-
 def _not_results(folder: Path, why: str) -> str:
-    if (folder / FAMILY).exists():
-        return f"{folder} holds a results folder for each size of the training set: name one of them, or study scale it"
+    if any((folder / name).exists() for name in ("members.json", "family.json")):
+        return f"{folder} holds a results folder for each of its members: name one of them"
     return f"{folder} is not a results folder: {why}"
 
 

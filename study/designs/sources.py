@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
-from study.config import Data, Experiment, Pretraining, Run, Start, Variant, canonical_label, parse_variant
+from study.config import Data, Experiment, Pretraining, Run, Start, Variant, canonical_label, scratch_label
 from study.errors import StudyError
 from study.models import build
 from study.models.catalog import resolve
 from study.models.interop import read_weights
 from study.models.sizing import Budget, strides_of
-from study.sweep.plan import Plan
+from study.results import load
+from study.sweep.members import Reached
+from study.sweep.plan import Facts, Plan
 from study.sweep.store import Store
 from study.training.start import fingerprint
 
@@ -37,11 +38,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """Networks trained alike. `accuracies` has the columns variant, seed, value: what they reached in pretraining."""
+    """Networks trained alike, and what they reached in pretraining."""
 
     networks: tuple[Source, ...]
     pretraining: Pretraining
-    accuracies: pd.DataFrame
+    reached: tuple[Reached, ...]
     experiment: Experiment | None = None
     skipped: tuple[str, ...] = ()  # a sentence for each run that cannot be started from
 
@@ -59,7 +60,7 @@ def sources_of_folder(
     if unknown := [label for label in wanted if label not in known]:
         raise StudyError(f"{folder} has no variant {', '.join(unknown)}: it has {', '.join(known)}")
     networks, skipped = [], []
-    for run in store.runs_at():
+    for run in store.runs_at():  # at tuned rates, if there are any
         if run.label not in wanted or (seeds is not None and run.seed not in seeds):
             continue
         path = store.path(run.id).absolute() / "weights.pt"
@@ -75,11 +76,11 @@ def sources_of_folder(
     if not networks:
         raise StudyError(f"{folder} has no finished run to start from{': ' if skipped else ''}{', '.join(skipped)}")
     experiment = store.experiment
-    runs = store.results()
-    values = runs[runs["run"].isin([source.start.run for source in networks])]
-    values = values[["variant", "seed", "final_test_accuracy"]].rename(columns={"final_test_accuracy": "value"})
+    runs = load(folder).runs
+    values = dict(zip(runs["run"], runs["final_test_accuracy"].astype(float), strict=True))
+    reached = tuple(Reached(variant=each.label, seed=each.seed, value=values[each.start.run]) for each in networks)
     pretraining = Pretraining(name=experiment.name, data=experiment.data, training=experiment.training)
-    return Sources(tuple(networks), pretraining, values, experiment, tuple(skipped))
+    return Sources(tuple(networks), pretraining, reached, experiment, tuple(skipped))
 
 
 def source_of_file(
@@ -102,8 +103,7 @@ def source_of_file(
     network, label = resolve(variant, budget), canonical_label(variant)
     start = Start(weights=fingerprint(read_weights(path)), image_size=image_size, path=str(path.absolute()))
     networks = tuple(Source(label, seed, network, start) for seed in seeds)
-    nothing = pd.DataFrame({"variant": [], "seed": [], "value": []})
-    return Sources(networks, Pretraining(name=f"{path.name} {start.weights}"), nothing)
+    return Sources(networks, Pretraining(name=f"{path.name} {start.weights}"), ())
 
 
 # ---------------------------------------------------------------- the plan
@@ -140,17 +140,13 @@ def transfer_experiment(template: Experiment, sources: Sources, data: Data, scra
     return template.model_copy(update={**changes, **sizes})
 
 
-def plan_transfer(
-    experiment: Experiment, sources: Sources, scratch: bool = True, data_dir: Path | None = None
-) -> TransferPlan:
-    """Load the data once (for their classes and fingerprint) and check that every network takes their side.
+def plan_transfer(experiment: Experiment, sources: Sources, scratch: bool, facts: Facts) -> TransferPlan:
+    """The runs on data of known classes and fingerprint; every network is checked to take their side.
 
     Raises StudyError for data that cannot be had and for sides that do not divide.
     """
-    from study.data import load
-
-    data = load(experiment.data, data_dir)
-    experiment.training.steps_per_epoch(len(data.train_labels))
+    data = facts(experiment.data)
+    experiment.training.steps_per_epoch(data.train_images)
     networks = {source.label: source.variant for source in sources.networks}
     with torch.device("meta"):
         for network in networks.values():
@@ -158,16 +154,5 @@ def plan_transfer(
     if scratch:
         networks |= {scratch_label(label): network for label, network in networks.items()}
     known = experiment.model_copy(update={"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint})})
-    sizes = (data.classes, len(data.train_labels), len(data.test_labels))
+    sizes = (data.classes, data.train_images, data.test_images)
     return TransferPlan(known, networks, *sizes, sources=sources.networks, scratch=scratch)
-
-
-def scratch_label(label: str) -> str:
-    """The control's label.
-
-    >>> scratch_label("C-C-T-T"), scratch_label("C-C-T-T[head_dim=16]")
-    ('C-C-T-T[start=scratch]', 'C-C-T-T[head_dim=16,start=scratch]')
-    """
-    name, switches = parse_variant(label)
-    inside = [*(f"{key}={value}" for key, value in switches.items()), "start=scratch"]
-    return canonical_label(f"{name}[{','.join(inside)}]")

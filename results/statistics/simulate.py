@@ -1,6 +1,6 @@
 """Can the words be trusted? Simulate the procedure as shipped where the truth is known, and count its errors.
 
-    python -m study.analysis.simulation --out results/statistics
+    python results/statistics/simulate.py --out results/statistics
 
 Normal values with a seed-sd of 1 (unless the truth says otherwise), ε = 2, Δ = 4. Every repetition goes through
 `decisions.decide`, as a claim on real runs does, interim looks included. Writes simulation.csv, and a README.md that
@@ -205,7 +205,7 @@ def main() -> None:
         )
     table = pd.DataFrame(rows)
     write_text(options.out / "simulation.csv", table.to_csv(index=False, float_format="%.4f"))
-    command = f"python -m study.analysis.simulation --repetitions {options.repetitions} --seed {options.seed}"
+    command = f"python results/statistics/simulate.py --repetitions {options.repetitions} --seed {options.seed}"
     write_text(options.out / "README.md", readme(table, command, time.perf_counter() - start))
 
 

@@ -1,0 +1,33 @@
+"""How an experiment is laid out over sweeps: one plain sweep, seeds in looks, sizes, learning rates, image sides.
+
+Each design says which member sweeps there are and what is read from them together; `carry_out` runs them all.
+"""
+
+from study.designs.base import COMPLETE, FAILURES, INCOMPLETE, Design, Ended, Member, Options, carry_out, check_claims
+from study.designs.looks import InLooks
+from study.designs.plain import Plain
+from study.designs.rates import Grid, Rates
+from study.designs.sizes import Sizes
+from study.designs.sources import Sources, source_of_file, sources_of_folder
+from study.designs.transfer import Transfer
+
+__all__ = [
+    "COMPLETE",
+    "FAILURES",
+    "INCOMPLETE",
+    "Design",
+    "Ended",
+    "Grid",
+    "InLooks",
+    "Member",
+    "Options",
+    "Plain",
+    "Rates",
+    "Sizes",
+    "Sources",
+    "Transfer",
+    "carry_out",
+    "check_claims",
+    "source_of_file",
+    "sources_of_folder",
+]

@@ -1,0 +1,216 @@
+"""What every design shares: members, how to run them, and the one loop that does.
+
+A design says which sweeps there are (its members) and, once they are done, what is read from them together. `carry_out`
+plans, measures, announces and drives them, with one set of stop rules and one exit code for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from study.analysis.readouts import find_readout
+from study.config import Experiment, Run
+from study.errors import StudyError
+from study.sweep.display import display, duration
+from study.sweep.drive import Outcome, drive, pending
+from study.sweep.executors import Executor, make_executor
+from study.sweep.executors.local import Local
+from study.sweep.measure import Speed, estimate, measure
+from study.sweep.plan import Plan
+from study.sweep.store import Store
+
+COMPLETE, FAILURES, INCOMPLETE = 0, 1, 3  # exit codes: all done; some runs failed; stopped before the end
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, which decides no result: where, on what, how many at a time, until when."""
+
+    out: Path | None = None
+    on: str = "local"
+    agents: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)  # the executor's own
+    address: str | None = None  # of a cluster that is there already
+    device: str = "auto"
+    data_dir: Path | None = None
+    wandb: str = "off"
+    dry_run: bool = False
+    fail_fast: bool = False
+    retry_failed: bool = False
+    deadline: float | None = None  # of time.monotonic()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One sweep of a design: a results folder and the runs that belong into it."""
+
+    folder: Path
+    plan: Plan
+
+
+class Design(Protocol):
+    """How an experiment is laid out over sweeps."""
+
+    @property
+    def folder(self) -> Path:
+        """The results folder that holds everything."""
+
+    def prepare(self) -> None:
+        """Write what stands above the members, before anything is known of them. Not called for a dry run."""
+
+    def stages(self) -> Iterator[Sequence[Member]]:
+        """Members to run together; the next ones are asked for when all runs of these have a result."""
+
+    def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
+        """What is read from the members together, at the end of a call: to `console`, remarks to `say`."""
+
+
+@dataclass
+class Ended:
+    """How a call ended: its exit code, and for a dry run what it would have done."""
+
+    code: int = COMPLETE
+    planned: list[dict[str, Any]] = field(default_factory=list)
+
+
+def folder_of(experiment: Experiment, options: Options) -> Path:
+    """The results folder: as named, else `results/<experiment>-<dataset>`."""
+    return options.out or Path("results") / f"{experiment.name}-{experiment.data.slug}"
+
+
+def check_claims(experiment: Experiment, known: Sequence[str]) -> None:
+    """Refuse claims that could never be tested, before anything runs. `known` are the variants that may be named.
+
+    Raises StudyError for an unknown readout and for a variant that is not in the experiment.
+    """
+    for claim in experiment.claims:
+        find_readout(claim.readout)
+        if strangers := [variant for variant in claim.order.variants if variant not in known]:
+            raise StudyError(
+                f"the claim {claim.ranking} names {', '.join(strangers)}, which the experiment {experiment.name} "
+                f"lacks: it has {', '.join(known)}"
+            )
+
+
+def carry_out(design: Design, options: Options, say: Console) -> Ended:
+    """Run every member of a design that is not done; the same call continues what was stopped or interrupted.
+
+    A dry run measures and says how long it will take, and writes nothing.
+    """
+    ended, speeds = Ended(), Speeds()
+    executor = make_executor(
+        options.on, device=options.device, agents=options.agents, settings=options.settings, address=options.address
+    )
+    if not options.dry_run:
+        design.prepare()
+    for members in design.stages():
+        planned = _announce(members, options, executor, speeds, say)
+        if options.dry_run:  # what follows depends on results
+            ended.planned = planned
+            break
+        ended.code = _run(members, options, executor, say)
+        if ended.code != COMPLETE:
+            break
+    return ended
+
+
+class Speeds:
+    """The speed of each network as it will be trained, measured once in a call however many members share it."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Speed] = {}
+
+    def of(self, plan: Plan, executor: Local, at_once: int) -> dict[str, Speed]:
+        """Seconds of a step and of an evaluated batch, by label."""
+        recipe, side = plan.experiment.training.model_copy(update={"lr": 1e-3}), plan.experiment.data.image_size
+        keys = {label: (network, recipe, plan.classes, side) for label, network in plan.variants.items()}
+        unknown = {label: network for label, network in plan.variants.items() if keys[label] not in self._known}
+        if unknown:
+            found = measure(unknown, recipe, plan.classes, side, executor.slots[:at_once])
+            self._known |= {keys[label]: speed for label, speed in found.items()}
+        return {label: self._known[key] for label, key in keys.items()}
+
+
+def _announce(
+    members: Sequence[Member], options: Options, executor: Executor, speeds: Speeds, say: Console
+) -> list[dict[str, Any]]:
+    """Say of every member what is there and what is to come, and of all together how long it will take here."""
+    planned, to_come = [], []
+    for member in members:
+        experiment, runs = member.plan.experiment, member.plan.runs
+        store = Store(member.folder) if (member.folder / "experiment.json").is_file() else None
+        missing = pending(store, runs, options.retry_failed) if store else runs
+        ended = len(runs) - len(missing)
+        _say(say, f"{experiment.name} on {experiment.data.name}: {len(runs)} runs, {ended} ended, in {member.folder}")
+        if experiment.rates:
+            tuned = ", ".join(f"{label} {rate:g}" for label, rate in experiment.rates.items())
+            _say(say, f"tuned learning rates: {tuned}; then all at {experiment.training.lr:g}")
+        planned.append({"folder": str(member.folder), "runs": len(runs), "ended": ended})
+        to_come.append((member.plan, missing))
+    if count := sum(len(missing) for _, missing in to_come):
+        at_once = min(count, executor.agents)
+        told = f"{count} runs to go, {at_once} at a time on {executor.name}"
+        if isinstance(executor, Local):  # other machines are not measured from here
+            seconds = sum(
+                estimate(missing, plan, speeds.of(plan, executor, at_once), at_once)
+                for plan, missing in to_come
+                if missing
+            )
+            told = f"{count} runs to go, {at_once} at a time on {executor.slots[0].device}: about {duration(seconds)}"
+            planned[-1]["seconds_left_of_all"] = round(seconds)
+        _say(say, told)
+    return planned
+
+
+def _run(members: Sequence[Member], options: Options, executor: Executor, say: Console) -> int:
+    """Drive what is missing of the members; the exit code, judged by what lies in their folders."""
+    work: list[tuple[Store, list[Run]]] = []
+    for member in members:
+        store = Store.create(member.folder, member.plan.experiment)
+        store.record_command(options.command)
+        work.append((store, pending(store, member.plan.runs, options.retry_failed)))
+    with display(say, sum(len(runs) for _, runs in work), executor.agents) as shown:
+        outcome = drive(
+            work,
+            executor,
+            shown,
+            data_dir=options.data_dir,
+            wandb=options.wandb,
+            fail_fast=options.fail_fast,
+            deadline=options.deadline,
+            retry_failed=options.retry_failed,
+        )
+    _say_what_went_wrong(work, outcome, say)
+    states = [store.state(run.id) for (store, _), member in zip(work, members, strict=True) for run in member.plan.runs]
+    if "failed" in states:
+        return FAILURES
+    return COMPLETE if all(state in ("done", "diverged") for state in states) else INCOMPLETE
+
+
+def _say_what_went_wrong(work: Sequence[tuple[Store, list[Run]]], outcome: Outcome, say: Console) -> None:
+    """What a person has to know of runs that did not end well."""
+    for store, runs in work:
+        for run in runs:
+            where = store.path(run.id)
+            if run.id in outcome.failed:
+                log = store.failure(run.id)["log"].strip()
+                last = log.splitlines()[-1] if log else "no message"
+                _say(say, f"failed: {last} ({where / 'log.txt'})", "red")
+            elif run.id in outcome.killed:
+                _say(say, f"killed: {where}; the same command continues it", "red")
+            elif run.id in outcome.elsewhere:
+                _say(say, f"another sweep is running {where}")
+        for damaged in store.damaged().values():
+            _say(say, damaged, "red")
+    if outcome.stopped:
+        _say(say, f"stopped by {outcome.stopped}; the same command continues")
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)

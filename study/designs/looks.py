@@ -1,0 +1,102 @@
+"""Seeds in planned looks: they are added until every relation is decided, each look at its own level.
+
+The looks and their levels follow from the most seeds and from α (analysis/sequential.py) and are frozen by the first:
+another plan in the same folder is refused, since it would spend α a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from study.analysis.claims import verdict_on
+from study.analysis.sequential import decided, plan_looks
+from study.analysis.verdicts import ClaimVerdict
+from study.config import Experiment
+from study.designs.base import Member, Options, folder_of
+from study.designs.plain import member_of
+from study.errors import StudyError
+from study.report.console import finish_sweep
+from study.results import load
+from study.sweep.looks import Looks, PlannedLook, TakenLook, plan_is_free, write_looks
+from study.sweep.plan import Facts
+
+
+@dataclass(frozen=True)
+class InLooks:
+    """One sweep whose seeds come in looks. Raises StudyError for an experiment without claims, or with sizes."""
+
+    experiment: Experiment
+    options: Options
+    say: Console
+    max_seeds: int
+
+    def __post_init__(self) -> None:
+        if not self.experiment.claims:
+            raise StudyError(f"--until-decided: the experiment {self.experiment.name} states no claim to decide")
+        if self.experiment.parts:
+            raise StudyError("--until-decided goes with one sweep: name one size with --train-size and -o parts=[]")
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.experiment, self.options)
+
+    @property
+    def alpha(self) -> float:
+        """The level that the looks share: of the claim with the smallest."""
+        return min(claim.alpha for claim in self.experiment.claims)
+
+    @property
+    def looks(self) -> Looks:
+        """The plan, with what the folder has recorded of it. Raises StudyError if another plan is frozen there."""
+        planned = tuple(PlannedLook(**asdict(look)) for look in plan_looks(self.max_seeds, self.alpha))
+        return plan_is_free(self.folder, planned)
+
+    def prepare(self) -> None:
+        """Nothing is written beforehand: the first look freezes the plan."""
+
+    def stages(self) -> Iterator[Sequence[Member]]:
+        facts = Facts(self.options.data_dir)
+        for look in self.looks.planned:
+            looks = self.looks
+            taken = next((each for each in looks.taken if each.number == look.number), None)
+            if taken is None:
+                self.say.print(
+                    f"look {look.number} of {len(looks.planned)}: {look.seeds} seeds, level {look.alpha:.5f}"
+                )
+                seeds = self.experiment.model_copy(update={"seeds": tuple(range(look.seeds))})
+                yield [member_of(self.folder, seeds, facts)]
+                taken = self._take(look, looks)
+            for sentence in taken.verdicts:
+                self.say.print(f"  {sentence}", soft_wrap=True, highlight=False, markup=False)
+            if taken.decided:
+                self.say.print("every relation is decided: no further seeds are needed")
+                return
+
+    def _take(self, look: PlannedLook, looks: Looks) -> TakenLook:
+        """Test the claims at the look's level, on its seeds, and record what was seen."""
+        verdicts = self.verdicts(look)
+        taken = TakenLook(
+            **look.model_dump(),
+            verdicts=tuple(f"{verdict.ranking}: {verdict.sentence}" for verdict in verdicts),
+            decided=all(map(decided, verdicts)),
+        )
+        write_looks(self.folder, looks.model_copy(update={"taken": (*looks.taken, taken)}))
+        return taken
+
+    def verdicts(self, look: PlannedLook) -> list[ClaimVerdict]:
+        """The claims at a look's level, on the seeds of that look."""
+        tables = load(self.folder)
+        runs = tables.runs[tables.runs["seed"] < look.seeds]
+        curves = tables.curves[tables.curves["run"].isin(runs["run"])]
+        return [
+            verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0)
+            for claim in self.experiment.claims
+        ]
+
+    def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
+        """Tables and figures; the verdicts were said look by look, each at its own level."""
+        finish_sweep(self.folder, console, say, as_json, claims=False)

@@ -1,0 +1,45 @@
+"""One sweep: every variant with every seed, in one results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from study.config import Experiment
+from study.designs.base import Member, Options, folder_of
+from study.report.console import finish_sweep
+from study.sweep.plan import Facts, make_plan
+from study.sweep.tuned import at_tuned_rates, read_tuned
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The design that most experiments have. Where learning rates were tuned in its folder, it trains at these."""
+
+    experiment: Experiment
+    options: Options
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.experiment, self.options)
+
+    def prepare(self) -> None:
+        """Nothing stands above a single sweep."""
+
+    def stages(self) -> Iterator[Sequence[Member]]:
+        yield [member_of(self.folder, self.experiment, Facts(self.options.data_dir))]
+
+    def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
+        """Tables, figures and the ranking; the verdicts on its claims with the last run and not before.
+
+        Who looks at every run that ends, and stops when a verdict pleases, is fooled.
+        """
+        finish_sweep(self.folder, console, say, as_json, claims=complete)
+
+
+def member_of(folder: Path, experiment: Experiment, facts: Facts) -> Member:
+    """The sweep of an experiment into a folder, at the learning rates that were tuned there, if any were."""
+    return Member(folder, make_plan(at_tuned_rates(experiment, read_tuned(folder)), facts=facts))

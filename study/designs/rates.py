@@ -1,0 +1,191 @@
+"""A sweep for each learning rate of one small grid, on a validation split (`study tune`): each variant's rate.
+
+The learning rate is a nuisance: a ranking at one shared rate may only say which variant that rate suits. So each
+variant gets the best of a grid, by accuracy on validation images carved from the training images, on seeds that no
+claim is tested on. Where a choice lies at the edge of the grid, the grid grows in that direction until it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from rich.console import Console
+
+from study.config import Experiment
+from study.designs.base import Member, Options, folder_of
+from study.designs.sizes import on_parts
+from study.errors import StudyError
+from study.report.console import show_tuned
+from study.results import load
+from study.sweep.members import Members, join_members
+from study.sweep.plan import Facts, make_plan
+from study.sweep.store import TUNING, Store
+from study.sweep.tuned import NAME, Tuned, check_seeds, choose, key, read_tuned, write_tuned
+
+FACTORS = (1 / 3, 1.0, 3.0)  # of the recipe's rate
+SEEDS = (1000, 1001)
+PART = 0.2  # of the training images, for validation
+MOST_GROWTH = 4  # times that a grid may grow on either side: by a factor of 81
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is tried for every variant: rates (None: a third, once and three times the recipe's), seeds, how long.
+
+    `epochs` shortens (or lengthens) the tuning runs alone; `part` of the training images is kept back to validate on.
+    With `grow`, the grid grows by its own factor where a variant's choice lies at its edge.
+    """
+
+    rates: tuple[float, ...] | None = None
+    seeds: tuple[int, ...] = SEEDS
+    part: float = PART
+    epochs: int | None = None
+    grow: bool = True
+
+    def around(self, rate: float) -> tuple[float, ...]:
+        """The rates, ascending, the shared one among them. Raises StudyError if it is not, or if they are too few."""
+        rates = self.rates or tuple(_rounded(rate * factor) for factor in FACTORS)
+        if rate not in rates or len(set(rates)) < 2 or not 0 < min(rates) <= max(rates) < float("inf"):
+            raise StudyError(f"rates {list(rates)} are not two or more above 0 with the recipe's {rate:g} among them")
+        return tuple(sorted(set(rates)))
+
+
+@dataclass
+class Rates:
+    """The rates of an experiment, or of each size of one with parts. `tuned`: what was frozen, by results folder.
+
+    Raises StudyError for seeds that claims are tested on and for a grid without the recipe's rate; and, once all runs
+    are done, if every rate of a variant diverged.
+    """
+
+    experiment: Experiment
+    options: Options
+    grid: Grid
+    facts: Facts
+    tuned: dict[Path, Tuned] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_seeds(self.grid.seeds, self.experiment)
+        self.grid.around(self.experiment.training.lr)
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.experiment, self.options)
+
+    @property
+    def experiments(self) -> dict[Path, Experiment]:
+        """What is tuned, by the results folder that the choice is frozen into."""
+        if not self.experiment.parts:
+            return {self.folder: self.experiment}
+        sizes = on_parts(self.experiment, self.facts)
+        members = self._members(tuple(sizes))
+        return {members.folder(self.folder, images): each for images, each in sizes.items()}
+
+    def _members(self, sizes: tuple[int, ...]) -> Members:
+        return Members(design="sizes", experiment=self.experiment, numbers=sizes)
+
+    def prepare(self) -> None:
+        """Record experiments and claims before anything is known of their rates."""
+        if self.experiment.parts:
+            join_members(self.folder, self._members(tuple(on_parts(self.experiment, self.facts))))
+        for folder, experiment in self.experiments.items():
+            store = Store.create(folder, make_plan(experiment, facts=self.facts).experiment)
+            check_seeds(self.grid.seeds, store.experiment)
+
+    def stages(self) -> Iterator[Sequence[Member]]:
+        """All rates of all experiments together; then, for those whose choice is at an edge, the next rates."""
+        rates = {folder: self._rates(folder, each) for folder, each in self.experiments.items()}
+        open_ = dict(self.experiments)
+        while open_:
+            yield list(chain.from_iterable(self._at(folder, each, rates[folder]) for folder, each in open_.items()))
+            for folder, experiment in list(open_.items()):
+                tuned = self._choice(folder, experiment, rates[folder])
+                further = self._further(tuned, experiment)
+                if not further:
+                    write_tuned(folder, tuned)
+                    self.tuned[folder] = read_tuned(folder) or tuned
+                    del open_[folder]
+                rates[folder] = tuple(sorted({*rates[folder], *further}))
+
+    def _rates(self, folder: Path, experiment: Experiment) -> tuple[float, ...]:
+        """The grid to begin with; what is frozen already, grown or not, stays. Raises StudyError for another one."""
+        frozen, asked = read_tuned(folder), self.grid.around(experiment.training.lr)
+        if frozen and not set(asked) <= set(frozen.grid):
+            raise StudyError(f"{folder / NAME} was tuned otherwise and is frozen: choose another folder with --out")
+        return frozen.grid if frozen else asked
+
+    def _at(self, folder: Path, experiment: Experiment, rates: Sequence[float]) -> Iterator[Member]:
+        """A member for each rate, in `tuning/lr-RATE`."""
+        for rate in rates:
+            yield Member(
+                folder / TUNING / f"lr-{key(rate)}", make_plan(self._trial(experiment, rate), facts=self.facts)
+            )
+
+    def _trial(self, experiment: Experiment, rate: float) -> Experiment:
+        """The experiment at one rate, validated on images kept back from the training images."""
+        recipe = experiment.training.model_copy(update={"lr": rate})
+        if self.grid.epochs is not None:
+            recipe = recipe.model_copy(update={"epochs": self.grid.epochs, "samples": None})
+        data = experiment.data.model_copy(update={"validation": self._kept_back(experiment), "fingerprint": ""})
+        changes = {"name": f"{experiment.name}-tuning", "training": recipe, "data": data, "seeds": self.grid.seeds}
+        return experiment.model_copy(update={**changes, "claims": (), "rates": {}, "parts": ()})
+
+    def _kept_back(self, experiment: Experiment) -> int:
+        return max(1, round(self.grid.part * self.facts(experiment.data).train_images))
+
+    def _choice(self, folder: Path, experiment: Experiment, rates: Sequence[float]) -> Tuned:
+        """Each variant's rate, with every value that led to it. All runs are done."""
+        reached = {rate: _validation_accuracies(folder / TUNING / f"lr-{key(rate)}") for rate in rates}
+        values = {
+            label: {
+                key(rate): tuple(reached[rate].get((label, seed)) for seed in self.grid.seeds) for rate in sorted(rates)
+            }
+            for label in experiment.variants
+        }
+        chosen = {label: choose(tried) for label, tried in values.items()}
+        if hopeless := [label for label, rate in chosen.items() if rate is None]:
+            raise StudyError(f"at every rate a run of {', '.join(hopeless)} diverged: give lower --rates")
+        images, back = self.facts(experiment.data).train_images, self._kept_back(experiment)
+        return Tuned(
+            grid=tuple(sorted(rates)),
+            shared_rate=experiment.training.lr,
+            seeds=self.grid.seeds,
+            duration=self._trial(experiment, rates[0]).training.duration,
+            training_images=images - back,
+            validation_images=back,
+            subset_seed=experiment.data.subset_seed,
+            values=values,
+            rates={label: rate for label, rate in chosen.items() if rate is not None},
+        )
+
+    def _further(self, tuned: Tuned, experiment: Experiment) -> tuple[float, ...]:
+        """The rates beyond those ends of the grid at which a variant's choice lies."""
+        first = self.grid.around(experiment.training.lr)
+        factor = first[-1] / first[-2]
+        reach = factor ** (MOST_GROWTH + 0.5)
+        low, high = min(tuned.grid), max(tuned.grid)
+        found = []
+        if low in tuned.rates.values() and low / factor > first[0] / reach:
+            found.append(_rounded(low / factor))
+        if high in tuned.rates.values() and high * factor < first[-1] * reach:
+            found.append(_rounded(high * factor))
+        return tuple(found) if self.grid.grow else ()
+
+    def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
+        """What was frozen: the mean validation accuracy of every rate, and each variant's choice."""
+        show_tuned(self.tuned, console, as_json)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")
+
+
+def _validation_accuracies(folder: Path) -> Mapping[tuple[str, int], float]:
+    """Accuracy on the validation images at the end of each tuning run that did not diverge."""
+    runs = load(folder).runs
+    alive = runs[runs["status"] != "diverged"]
+    values = alive["final_test_accuracy"].astype(float)
+    return dict(zip(zip(alive["variant"], alive["seed"], strict=True), values, strict=True))

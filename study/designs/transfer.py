@@ -1,0 +1,61 @@
+"""A sweep for each image side of a transfer: pretrained networks, fine-tuned, beside their like from scratch.
+
+The paper's question (arXiv 2106.04803, section 2.2 and Table 2): pretrained alike, which does better on other images?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from study.config import Data, Experiment, parse_model
+from study.designs.base import Member, Options, folder_of
+from study.designs.sources import Sources, plan_transfer, transfer_experiment
+from study.report.console import finish_transfer
+from study.sweep.members import Members, join_members
+from study.sweep.plan import Facts
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """`template`'s recipe over `sources` at each of `sides` (pixels), in `X/32px`, `X/48px` of the results folder X."""
+
+    template: Experiment
+    sources: Sources
+    sides: tuple[int, ...]
+    options: Options
+    scratch: bool
+    say: Console
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.template, self.options)
+
+    @property
+    def members(self) -> Members:
+        sides = tuple(sorted(set(self.sides)))
+        whole = transfer_experiment(self.template, self.sources, self.template.data, self.scratch)
+        return Members(design="transfer", experiment=whole, numbers=sides, pretraining=self.sources.reached)
+
+    def prepare(self) -> None:
+        for sentence in self.sources.skipped:
+            self.say.print(f"left out: {sentence}", soft_wrap=True, highlight=False, markup=False)
+        join_members(self.folder, self.members)
+
+    def stages(self) -> Iterator[Sequence[Member]]:
+        members, facts = self.members, Facts(self.options.data_dir)
+        found = []
+        for side in members.numbers:
+            data = self.template.data.model_copy(update={"image_size": side, "fingerprint": ""})
+            data = parse_model(Data, data.model_dump_json(), "--image-size: ")
+            experiment = transfer_experiment(self.template, self.sources, data, self.scratch)
+            plan = plan_transfer(experiment, self.sources, self.scratch, facts)
+            found.append(Member(members.folder(self.folder, side), plan))
+        yield found
+
+    def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
+        """The paper's Table 2 with error bars, and every claim at every side."""
+        finish_transfer(self.folder, console, say, as_json)

@@ -1,0 +1,256 @@
+"""What the console shows of results: rankings and verdicts, and what stands at the end of a sweep, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from study.analysis.claims import test_claim
+from study.analysis.readouts import find_readout
+from study.analysis.tables import read_table
+from study.analysis.verdicts import ClaimVerdict
+from study.analysis.views import View
+from study.config import Claim, sentence
+from study.errors import StudyError
+from study.files import atomic, write_json
+from study.report.figures import plot_all, save
+from study.report.scaling_figures import drawable
+from study.report.scaling_tables import scaling_tables
+from study.report.tables import Table, number, readout_summary, relations, say, show
+from study.report.transfer import transfer_frame, transfer_tables
+from study.report.tuning_table import tuning_table
+from study.results import Results, load
+from study.sweep.tuned import NAME, Tuned
+
+MOST_VALUES = 12  # of a variant's, that are printed one by one
+
+# ---------------------------------------------------------------- study rank
+
+
+def rank(
+    results: Results, console: Console, as_json: bool = False, readouts: Sequence[str] = (), ranking: str | None = None,
+    margins: Mapping[str, float] | None = None, alpha: float = 0.05,
+) -> None:  # fmt: skip
+    """Readouts of a results folder and its claims, or one claim stated now, which is then called an exploration.
+
+    All of it view by view: where learning rates are tuned, at these and again at the rate that all variants share.
+    """
+    if not len(results.view.runs):
+        raise StudyError(f"{results.folder} has no finished run to rank")
+    claims = results.experiment.claims
+    if ranking is not None:
+        before = next((claim for claim in claims if not readouts or claim.readout in readouts), Claim(ranking=ranking))
+        chosen = {"epsilon": before.epsilon, "delta": before.delta} | dict(margins or {})
+        claims = (stated_claim(ranking, (readouts or [before.readout])[0], alpha=alpha, **chosen),)
+    elif margins:
+        raise StudyError("--epsilon and --delta go with --claim: the experiment's own claims keep their margins")
+    names = list(readouts) or readouts_of(results)
+    if as_json:
+        _print_json(_ranking_json(results, names, claims))
+        return
+    for view in results.views:
+        _show_view(view, names, claims, console)
+    for sentence_ in results.damaged:
+        say(sentence_, console, "red")
+    if ranking is not None:
+        say("This ranking was stated after the runs: an exploration, not a test of a claim made before.", console)
+
+
+def readouts_of(results: Results) -> list[str]:
+    """The claims' readouts, then the final accuracy."""
+    return list(dict.fromkeys([*(claim.readout for claim in results.experiment.claims), "final_test_accuracy"]))
+
+
+def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha: float) -> Claim:
+    """A claim from the command line. Raises StudyError for margins that are not positive."""
+    try:
+        return Claim(ranking=ranking, readout=readout, epsilon=epsilon, delta=delta, alpha=alpha)
+    except ValidationError as error:
+        raise StudyError(f"--{sentence(error)}") from None
+
+
+def _show_view(view: View, names: Sequence[str], claims: Sequence[Claim], console: Console) -> None:
+    if view.title:
+        say(f"\n{view.title}", console, "bold")
+    for name in names:
+        show(readout_summary(name, view), console)
+    for caution in view.cautions:
+        say(f"{caution}.", console, "yellow")
+    for claim in claims:
+        show_verdict(view.verdict(claim), find_readout(claim.readout)[0].unit, console)
+    for verdict in view.explorations if claims == view.claims else []:
+        readout = find_readout(verdict.claim.readout)[0]
+        say(f"\nexplored  all pairs, by {readout.title}: no test of a claim made before", console, "bold")
+        show_verdict(verdict, readout.unit, console)
+
+
+def show_verdict(verdict: ClaimVerdict, unit: str, console: Console) -> None:
+    """A claim: what is claimed, what was measured, the word for it, and the verdict on each relation."""
+    if verdict.verdict != "explored":
+        say(f"\nclaimed   {verdict.ranking}", console)
+    if verdict.measured:
+        say(f"measured  {verdict.measured}", console)
+    say(f"verdict   {verdict.sentence}", console, "bold")
+    if verdict.pairs:
+        show(relations(verdict, unit), console)
+    for caution in verdict.cautions:
+        say(caution, console)
+
+
+def rank_csv(path: Path, claim: Claim, larger_is_better: bool, console: Console, as_json: bool) -> None:
+    """A claim tested on a table of columns variant, seed, value."""
+    verdict = test_claim(read_table(path), claim, larger_is_better)
+    if as_json:
+        _print_json(verdict.to_dict())
+        return
+    rows = []
+    for row in verdict.variants:
+        values = [_cell(value) for value in row.values.values()]
+        shown = " ".join(values[:MOST_VALUES]) + (" …" if len(values) > MOST_VALUES else "")
+        rows.append((row.variant, shown, str(row.n), _cell(row.mean), _cell(row.sd)))
+    show(Table(str(path), ("variant", "values", "n", "mean", "sd"), tuple(rows), words=2), console)
+    show_verdict(verdict, "", console)
+
+
+def _cell(value: float | None) -> str:
+    return number(float("nan") if value is None else value, "")
+
+
+def _ranking_json(results: Results, names: Sequence[str], claims: Sequence[Claim]) -> dict[str, Any]:
+    own, *others = results.views
+    found = _view_json(own, names, claims)
+    for shared in others:
+        rates = {"rates": results.experiment.rates, "shared_rate": results.experiment.training.lr}
+        found |= {**rates, "at_shared_rate": _view_json(shared, names, claims)}
+    return found | ({"damaged": results.damaged} if results.damaged else {})
+
+
+def _view_json(view: View, names: Sequence[str], claims: Sequence[Claim]) -> dict[str, Any]:
+    readouts = {
+        name: {
+            "ranking": json.loads(view.summary(name).to_json(orient="records")),
+            "notes": list(view.measure(name).notes),
+        }
+        for name in names
+    }
+    found: dict[str, Any] = {"readouts": readouts, "claims": [view.verdict(claim).to_dict() for claim in claims]}
+    if claims == view.claims and view.explorations:
+        found["explorations"] = [verdict.to_dict() for verdict in view.explorations]
+    return found | ({"cautions": view.cautions} if view.cautions else {})
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+# ---------------------------------------------------------------- the end of a sweep
+
+
+def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool, claims: bool = True) -> None:
+    """Tables, figures and the ranking of a folder; the verdicts on its claims if that is due (`claims`).
+
+    Looks have verdicts of their own level at any time: those of the last one that was taken.
+    """
+    results = load(folder)
+    written = results.write_tables()
+    if len(results.runs):
+        figures = plot_all(results.view.curves, results.view.runs, folder / "figures")
+        stated = results.experiment.claims if claims or results.looks else ()
+        if as_json:
+            _print_json(_ranking_json(results, readouts_of(results), stated))
+        else:
+            for view in results.views:
+                _show_view(view, readouts_of(results), stated, console)
+        say("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".png"), say_to)
+    elif as_json:
+        _print_json({"readouts": {}, "claims": []})
+    for damaged in results.damaged:
+        say(damaged, say_to, "red")
+    say("tables:  " + ", ".join(map(str, written)), say_to)
+    say(f"next:    study report {folder}", say_to)
+
+
+def finish_sizes(folder: Path, console: Console, say_to: Console, as_json: bool) -> None:
+    """Every member's tables; then the crossings and laws, if two sizes have all their runs, else why not."""
+    results = load(folder)
+    for member in results.members:
+        member.write_tables()
+    try:
+        scale(results, console, as_json)
+    except StudyError as error:
+        say(f"no scaling yet: {error}", say_to)
+        if as_json:
+            _print_json({"rankings": [each.to_dict() for each in results.by_size]})
+
+
+def scale(results: Results, console: Console, as_json: bool = False) -> None:
+    """Tables and crossings of an experiment at several sizes; they are written, with the figures, to its folder.
+
+    Raises StudyError if fewer than two sizes are finished.
+    """
+    scaling, folder = results.scaling, results.folder
+    told = {**scaling.to_dict(), "rankings": [each.to_dict() for each in results.by_size]}
+    if as_json:
+        _print_json(told)
+    else:
+        for table in scaling_tables(results.points, scaling, results.by_size):
+            show(table, console)
+        for crossing in scaling.crossings:
+            say(str(crossing), console)
+    write_json(folder / "scaling.json", told)
+    with atomic(folder / "points.csv") as temporary:
+        results.points.to_csv(temporary, index=False)
+    written = [folder / "points.csv", folder / "scaling.json", *plot_scaling(results)]
+    if not as_json:
+        say("written: " + ", ".join(map(str, written)), console)
+
+
+def plot_scaling(results: Results) -> list[Path]:
+    """Write the figures over sizes as PNG and SVG; the paths."""
+    written = []
+    for name, kind in drawable(results.scaling).items():
+        figure = kind.draw(results.points, results.scaling)
+        written += [save(figure, results.folder / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
+    return written
+
+
+def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bool) -> None:
+    """Every member's tables and figures, and `transfer.csv`; the table over all sides, and every verdict at each."""
+    results = load(folder)
+    members = [member for member in results.members if len(member.runs)]
+    if not members:
+        say(f"{folder} has no finished run yet", say_to)
+        return
+    frame = transfer_frame(results)
+    for member in members:
+        member.write_tables()
+        plot_all(member.curves, member.runs, member.folder / "figures")
+    with atomic(folder / "transfer.csv") as temporary:
+        frame.to_csv(temporary, index=False)
+    if as_json:
+        claims = {str(member.number): [each.to_dict() for each in member.view.verdicts] for member in members}
+        rows = json.loads(frame.to_json(orient="records"))
+        _print_json({"folders": [str(member.folder) for member in members], "runs": rows, "claims": claims})
+        return
+    for table in transfer_tables(results, frame):
+        show(table, console)
+    for member in members:
+        for verdict in member.view.verdicts:
+            say(f"\n{member.number} pixels", console, "bold")
+            show_verdict(verdict, find_readout(verdict.claim.readout)[0].unit, console)
+    say("folders: " + ", ".join(str(member.folder) for member in members), say_to)
+
+
+def show_tuned(found: Mapping[Path, Tuned], console: Console, as_json: bool = False) -> None:
+    """What was frozen: the mean validation accuracy of every rate, and each variant's choice."""
+    if as_json:
+        _print_json({str(folder): tuned.model_dump(mode="json") for folder, tuned in found.items()})
+        return
+    for folder, tuned in found.items():
+        show(tuning_table(tuned), console)
+        say(f"frozen in {folder / NAME}", console)

@@ -1,0 +1,197 @@
+"""Designs: one loop over members, one set of stop rules; looks that are frozen; a dry run that writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from study.analysis.sequential import plan_looks
+from study.config import Claim, Data, Experiment, Fractals, Run, Training
+from study.designs import COMPLETE, FAILURES, INCOMPLETE, InLooks, Options, Plain, Sizes, carry_out, check_claims
+from study.errors import StudyError
+from study.results import load
+from study.sweep.looks import read_looks
+from study.sweep.plan import Facts
+from study.sweep.store import Store
+from tests.finished import FakeDrive, pretend
+
+EASY = Claim(ranking="C-C-C-C >> ViT_REL", readout="final_test_accuracy", epsilon=0.01, delta=0.02)
+HARD = Claim(ranking="C-C-C-C ≈ C-C-T-T", readout="final_test_accuracy", epsilon=0.0001, delta=0.02)
+EXPERIMENT = Experiment(
+    name="sequential",
+    data=Data(image_size=16, fractals=Fractals(classes=4, train_images=100, test_images=40)),
+    training=Training(epochs=1, batch_size=16, probe_size=32),
+    variants=("C-C-C-C", "C-C-T-T", "ViT_REL"),
+    budget=60_000,
+    claims=(EASY,),
+)
+QUIET = Console(quiet=True)
+
+
+def accuracy(run: Run) -> float:
+    """C-C-C-C and C-C-T-T differ by noise alone, ViT_REL by ten points."""
+    noise = (int(run.id[:6], 16) / 16**6 - 0.5) / 100
+    return {"C-C-C-C": 0.5, "C-C-T-T": 0.5, "ViT_REL": 0.4}[run.label] + noise
+
+
+def in_looks(tmp_path: Path, claim: Claim, max_seeds: int = 20, say: Console = QUIET) -> tuple[InLooks, Options]:
+    options = Options(out=tmp_path / "looks", device="cpu")
+    return InLooks(EXPERIMENT.model_copy(update={"claims": (claim,)}), options, say, max_seeds), options
+
+
+def seeds_made(drive: FakeDrive) -> int:
+    return len({run.seed for _, run in drive.ended})
+
+
+def test_a_clear_claim_is_decided_before_the_last_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = pretend(monkeypatch, accuracy)
+    design, options = in_looks(tmp_path, EASY)
+    assert carry_out(design, options, QUIET).code == COMPLETE
+    assert seeds_made(drive) < 20
+    looks = read_looks(design.folder)
+    assert looks is not None
+    assert [look.alpha for look in looks.planned] == [look.alpha for look in plan_looks(20, EASY.alpha)]
+    assert looks.taken[-1].seeds == seeds_made(drive)
+    assert looks.taken[-1].decided
+    assert "reproduced" in looks.taken[-1].verdicts[0]
+
+
+def test_the_headline_after_a_look_is_its_verdict_at_its_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, accuracy)
+    design, options = in_looks(tmp_path, EASY)
+    carry_out(design, options, QUIET)
+    taken = read_looks(design.folder).last  # type: ignore[union-attr]
+    (verdict,) = load(design.folder).view.verdicts
+    assert verdict.alpha == taken.alpha < EASY.alpha
+    assert f"{verdict.ranking}: {verdict.sentence}" == taken.verdicts[0]
+
+
+def test_an_undecided_claim_uses_every_look_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = pretend(monkeypatch, accuracy)
+    design, options = in_looks(tmp_path, HARD)
+    carry_out(design, options, QUIET)
+    assert seeds_made(drive) == 20
+    taken = read_looks(design.folder).taken  # type: ignore[union-attr]
+    assert [look.seeds for look in taken] == [look.seeds for look in plan_looks(20, HARD.alpha)]
+    ended = len(drive.ended)
+    carry_out(design, options, QUIET)  # a look that was taken is not taken again
+    assert len(drive.ended) == ended
+    assert read_looks(design.folder).taken == taken  # type: ignore[union-attr]
+
+
+def test_the_first_look_freezes_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, accuracy)
+    design, options = in_looks(tmp_path, HARD, max_seeds=10)
+    carry_out(design, options, QUIET)
+    before = (design.folder / "looks.json").read_text()
+    other, options = in_looks(tmp_path, HARD, max_seeds=20)
+    with pytest.raises(StudyError, match="its first look froze"):
+        carry_out(other, options, QUIET)
+    assert (design.folder / "looks.json").read_text() == before
+
+
+def test_a_look_is_recorded_only_with_all_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, accuracy, stop_after=3 * 5 - 1)
+    design, options = in_looks(tmp_path, HARD)
+    assert carry_out(design, options, QUIET).code == INCOMPLETE
+    assert read_looks(design.folder) is None
+    pretend(monkeypatch, accuracy)
+    assert carry_out(design, options, QUIET).code == COMPLETE
+    assert len(read_looks(design.folder).taken) == 4  # type: ignore[union-attr]
+
+
+def test_without_a_claim_or_with_sizes_there_are_no_looks() -> None:
+    aimless = EXPERIMENT.model_copy(update={"claims": ()})
+    with pytest.raises(StudyError, match="states no claim"):
+        InLooks(aimless, Options(), QUIET, 20)
+    with pytest.raises(StudyError, match="--until-decided"):
+        InLooks(EXPERIMENT.model_copy(update={"parts": (0.5, 1.0)}), Options(), QUIET, 20)
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def test_complete_means_that_every_planned_run_has_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    design, options = Plain(EXPERIMENT, Options(out=tmp_path / "x", device="cpu")), Options(device="cpu")
+    fake = pretend(monkeypatch, accuracy)
+
+    def forgetful(work, executor, shown, **rest):  # type: ignore[no-untyped-def]
+        """A driver that says that all went well, and leaves a run without its result."""
+        outcome = fake(work, executor, shown, **rest)
+        folder, run = fake.ended[-1]
+        (Store(folder).path(run.id) / "result.json").unlink()
+        return outcome
+
+    monkeypatch.setattr("study.designs.base.drive", forgetful)
+    assert carry_out(design, options, QUIET).code == INCOMPLETE
+
+
+def test_a_failed_run_gives_the_exit_code_of_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(out=tmp_path / "x", device="cpu")
+    fake = pretend(monkeypatch, accuracy, stop_after=5)
+
+    def failing(work, executor, shown, **rest):  # type: ignore[no-untyped-def]
+        outcome = fake(work, executor, shown, **rest)
+        ((store, runs),) = work
+        folder = store.path(runs[-1].id)
+        (folder / "failed.json").write_text(json.dumps({"when": "", "exit_code": 1, "log": "out of luck"}))
+        outcome.failed.append(runs[-1].id)
+        return outcome
+
+    monkeypatch.setattr("study.designs.base.drive", failing)
+    said = Console(file=StringIO(), width=200)
+    assert carry_out(Plain(EXPERIMENT, options), options, said).code == FAILURES
+    assert "failed: out of luck" in said.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_dry_run_writes_nothing_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool) -> None:
+    pretend(monkeypatch, accuracy)
+    options = Options(out=tmp_path / "x", device="cpu")
+    if exists:
+        carry_out(Plain(EXPERIMENT, options), options, QUIET)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    dry = Options(out=tmp_path / "x", device="cpu", dry_run=True)
+    changed = EXPERIMENT.model_copy(update={"seeds": (7, 8), "claims": (HARD,)})
+    ended = carry_out(Plain(changed, dry), dry, QUIET)
+    assert ended.planned == [
+        {"folder": str(tmp_path / "x"), "runs": 6, "ended": 0, "seconds_left_of_all": pytest.approx(20, abs=100)}
+    ]
+    sizes = EXPERIMENT.model_copy(update={"parts": (0.5, 1.0)})
+    other = Options(out=tmp_path / "sizes", device="cpu", dry_run=True)
+    carry_out(Sizes(sizes, other, Facts()), other, QUIET)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_data_are_loaded_once_in_a_planning(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr("study.data.load", _counting(loaded))
+    facts = Facts()
+    for _ in range(3):
+        facts(EXPERIMENT.data)
+    assert len(loaded) == 1
+
+
+def _counting(calls: list[Data]) -> Callable[..., object]:
+    from study.data import load as original
+
+    def load_data(data: Data, data_dir: Path | None = None) -> object:
+        calls.append(data)
+        return original(data, data_dir)
+
+    return load_data
+
+
+def test_claims_that_could_never_be_tested_are_refused_before_anything_runs() -> None:
+    stranger = Claim(ranking="C-C-C-C > coatnet_0", readout="final_test_accuracy")
+    unknown = Claim(ranking="C-C-C-C > ViT_REL", readout="accuracy_at_the_moon")
+    for claim, said in ((stranger, "coatnet_0"), (unknown, "accuracy_at_the_moon")):
+        experiment = EXPERIMENT.model_copy(update={"claims": (claim,)})
+        with pytest.raises(StudyError, match=said):
+            check_claims(experiment, experiment.variants)
+    check_claims(EXPERIMENT, EXPERIMENT.variants)
