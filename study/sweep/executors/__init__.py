@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from study.errors import StudyError
 from study.sweep.attempts import PATIENCE
+from study.sweep.store import stop_token
 
 # How an agent leaves: its exit status. A negative one is the signal that killed it.
 FINISHED = 0  # no run is left that it could take
@@ -93,7 +95,20 @@ class Executor(Protocol):
         """End all agents at once."""
 
 
-EXECUTORS = {"local": "study.sweep.executors.local"}  # modules with a function `make`, which make_executor calls
+def lasting(order: Order, device: str) -> Order:
+    """The order as it can be read on another machine, from another folder: with whole paths."""
+    folders = {str(Path(folder).resolve()): token for folder, token in order.folders.items()}
+    data_dir = str(Path(order.data_dir).resolve()) if order.data_dir else ""
+    return replace(order, folders=folders, data_dir=data_dir, device=device)
+
+
+def stale(order: Order) -> bool:
+    """Whether a stop was asked for since the order was given: who follows it leaves at once."""
+    return any(stop_token(Path(folder)) != known for folder, known in order.folders.items())
+
+
+# Modules with a function `make`, which make_executor calls
+EXECUTORS = {"local": "study.sweep.executors.local", "slurm": "study.sweep.executors.slurm"}
 
 
 def make_executor(

@@ -38,11 +38,13 @@ def slots(device: str, jobs: int | None) -> list[Slot]:
     `jobs` counts processes per GPU on CUDA (default 1), processes in all elsewhere (default on CPU: one per core).
     Raises StudyError for a device that is not here.
     """
+    if device == "cpu":
+        return [Slot("cpu", {**ONE_THREAD, **ALLOCATOR})] * (jobs or usable_cores())
     import torch
 
     cuda, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
     if device == "auto":
-        device = "cuda" if cuda else "mps" if mps else "cpu"
+        return slots("cuda" if cuda else "mps" if mps else "cpu", jobs)
     if device.startswith("cuda"):
         if not cuda:
             raise StudyError("--device cuda: torch sees no CUDA GPU on this machine")
@@ -57,9 +59,7 @@ def slots(device: str, jobs: int | None) -> list[Slot]:
         if not mps:
             raise StudyError("--device mps: torch sees no Apple GPU on this machine")
         return [Slot("mps", ONE_THREAD)] * (jobs or 1)
-    if device != "cpu":
-        raise StudyError(f"--device {device}: choose auto, cpu, mps, cuda or cuda:N")
-    return [Slot("cpu", {**ONE_THREAD, **ALLOCATOR})] * (jobs or usable_cores())
+    raise StudyError(f"--device {device}: choose auto, cpu, mps, cuda or cuda:N")
 
 
 def usable_cores() -> int:
@@ -94,12 +94,12 @@ class Local:
                 free.append(slot)
         for slot in free[:count]:
             self.started += 1
-            name = f"{platform.node()}-{os.getpid()}-{self.started}"
+            name = f"{order.agent or f'{platform.node()}-{os.getpid()}'}-{self.started}"
             log = Path(next(iter(order.folders))) / "agents" / f"{name}.log"
             log.parent.mkdir(exist_ok=True)
             with log.open("ab") as file:
                 process = subprocess.Popen(
-                    [*AGENT, order.json(agent=name, device=slot.device, leash=True)],
+                    [*AGENT, order.json(agent=order.agent or name, device=slot.device, leash=True)],
                     stdin=subprocess.PIPE,
                     stdout=file,
                     stderr=file,
