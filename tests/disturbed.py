@@ -1,0 +1,93 @@
+"""Sweeps that are disturbed while they are at work, wherever their agents are, and what must come of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from study.config import Data, Experiment, Fractals, Training
+from study.models.interop import read_weights
+from study.sweep import attempts
+from study.sweep.drive import Outcome, drive
+from study.sweep.executors import Executor
+from study.sweep.plan import make_plan
+from study.sweep.store import Store
+from study.training.loop import train
+from study.training.start import fingerprint
+from tests.test_sweep import Recorder
+from tests.test_training import rows
+
+SHORT = Experiment(
+    name="short",
+    data=Data(image_size=16, fractals=Fractals(classes=4, train_images=64, test_images=32)),
+    training=Training(epochs=1, batch_size=16, probe_size=32),
+    variants=("C-C-T-T", "ViT_REL"),
+    seeds=(0, 1),
+    budget=60_000,
+)
+LONG = SHORT.model_copy(  # one run of 400 steps
+    update={
+        "training": Training(epochs=100, batch_size=16, probe_size=32, evaluations=2),
+        "variants": ("ViT_REL",),
+        "seeds": (0,),
+    }
+)
+
+
+def undisturbed(experiment: Experiment, folder: Path) -> dict[str, Path]:
+    """The runs of an experiment, trained here one after another, by run id."""
+    runs = make_plan(experiment).runs
+    for run in runs:
+        train(run, folder / run.id, device="cpu")
+    return {run.id: folder / run.id for run in runs}
+
+
+def sweep(
+    folder: Path, experiment: Experiment, executor: Executor, disturb: Callable[[Store, str], None] | None = None
+) -> tuple[Outcome, Store]:
+    """The same command each time; `disturb` is called once, when the first run is some steps on its way."""
+    plan = make_plan(experiment)
+    store = Store.create(folder, plan.experiment)
+    trouble: list[BaseException] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        path = store.path(plan.runs[0].id)
+        began = attempts.numbers(path)
+        try:
+            while disturb is not None and not over.is_set():
+                now = attempts.numbers(path)
+                if len(now) > len(began) and attempts.step_of(path, now[-1]) >= 5:
+                    return disturb(store, plan.runs[0].id)
+                time.sleep(0.05)
+            assert disturb is None, "the run was over before it could be disturbed"
+        except BaseException as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        outcome = drive([(store, plan.runs)], executor, Recorder())
+    finally:
+        over.set()
+        thread.join()
+    if trouble:
+        raise trouble[0]
+    return outcome, store
+
+
+def assert_same(store: Store, reference: dict[str, Path]) -> None:
+    """All runs are done, and curves and weights are those of the undisturbed runs, bit for bit."""
+    for run_id, expected in reference.items():
+        assert store.state(run_id) == "done"
+        found = store.path(run_id)
+        assert rows(found) == rows(expected)
+        assert fingerprint(read_weights(found / "weights.pt")) == fingerprint(read_weights(expected / "weights.pt"))
+
+
+def how_attempts_ended(store: Store, run_id: str) -> list[str]:
+    """By their own word; empty for an attempt that was killed."""
+    path = store.path(run_id)
+    return [attempts.read(path, number).ended for number in attempts.numbers(path)]
