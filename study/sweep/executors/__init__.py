@@ -108,7 +108,11 @@ def stale(order: Order) -> bool:
 
 
 # Modules with a function `make`, which make_executor calls
-EXECUTORS = {"local": "study.sweep.executors.local", "slurm": "study.sweep.executors.slurm"}
+EXECUTORS = {
+    "local": "study.sweep.executors.local",
+    "slurm": "study.sweep.executors.slurm",
+    "ray": "study.sweep.executors.ray",
+}
 
 
 def make_executor(

@@ -2,12 +2,15 @@
 
     python -P -m study.sweep.executors.allocation ORDER.json NAME CPUS RUNS
 
-The order lies in a file; NAME stands in the claims of all its runs. RUNS (0: one) are at work at a time on each GPU; on
-CPUs it is RUNS in all (0: CPUS, as far as this process may use them), with a thread each.
+The order lies in a file, and says with `leash` whether the end of the standard input means to leave. NAME stands in the
+claims of all its runs. RUNS (0: one) are at work at a time on each GPU; on CPUs it is RUNS in all (0: CPUS, as far as
+this process may use them), with a thread each.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 import time
@@ -34,6 +37,8 @@ def main(order: Order, cpus: int, runs: int, asked: list[int]) -> int:
     while alive := local.alive():
         now = time.monotonic()
         born = {name: born.get(name, now) for name in alive}
+        if order.leash and not asked and _input_ended():
+            asked.append(0)
         if asked:
             local.stop()
         for ended in local.ended():
@@ -51,13 +56,19 @@ def main(order: Order, cpus: int, runs: int, asked: list[int]) -> int:
     return next((status for status in (FULL, BROKEN, STOPPED, WORN) if status in statuses), FINISHED)
 
 
+def _input_ended() -> bool:
+    """Whether whoever started this process has died, or let it go."""
+    return bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1024)
+
+
 if __name__ == "__main__":
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, lambda number, frame: asked.append(number))
     try:
         path, name, cpus, runs = sys.argv[1:]
-        status = main(replace(Order.of(Path(path).read_text()), agent=name), int(cpus), int(runs), asked)
+        order = replace(Order.of(Path(path).read_text()), agent=name)
+        status = main(order, int(cpus), int(runs), asked)
     except (StudyError, OSError) as error:
         print(error, file=sys.stderr, flush=True)
         status = BROKEN

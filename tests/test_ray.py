@@ -1,0 +1,147 @@
+"""Agents as tasks of Ray, on a cluster of two nodes: whatever happens to them, the same command ends alike."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.errors import StudyError
+from study.sweep import attempts
+from study.sweep.executors import make_executor
+from study.sweep.executors.ray import ENVIRONMENT, Ray
+from study.sweep.store import Store
+from tests.disturbed import LONG, SHORT, assert_same, how_attempts_ended, sweep, undisturbed
+from tests.test_sweep import wait_for
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without room for agents, and a node with room for two."""
+    if importlib.util.find_spec("ray") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("Ray is not installed: pip install 'study[ray]'")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        for key, value in {**ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}.items():
+            patch.setenv(key, value)
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        import ray
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
+        cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return undisturbed(LONG, tmp_path_factory.mktemp("long"))
+
+
+def tasks(cluster: Any, agents: int = 1, **settings: str) -> Ray:
+    executor = make_executor("ray", device="cpu", agents=agents, settings=settings, address=cluster.address)
+    assert isinstance(executor, Ray)
+    return executor
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def worker_of(store: Store, run_id: str) -> int:
+    """The process of Ray that watches the agent that holds a run."""
+    last = attempts.last(store.path(run_id))
+    assert last is not None
+    return parent_of(parent_of(last.pid))
+
+
+def test_agents_complete_a_sweep(cluster: Any, tmp_path: Path) -> None:
+    outcome, store = sweep(tmp_path / "results", SHORT, tasks(cluster, agents=2))
+    assert len(outcome.done) == 4
+    assert not outcome.stopped
+    assert_same(store, undisturbed(SHORT, tmp_path / "undisturbed"))
+
+
+def test_an_agent_whose_worker_dies_checkpoints_and_starts_again(
+    cluster: Any, tmp_path: Path, long: dict[str, Path]
+) -> None:
+    def kill(store: Store, run_id: str) -> None:
+        os.kill(worker_of(store, run_id), signal.SIGKILL)
+
+    outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), kill)
+    assert_same(store, long)
+    assert how_attempts_ended(store, outcome.done[0]) == ["stopped", "done"]
+
+
+def test_an_agent_whose_node_dies_continues_on_another(cluster: Any, tmp_path: Path, long: dict[str, Path]) -> None:
+    (lost,) = cluster.worker_nodes
+
+    def kill(store: Store, run_id: str) -> None:
+        last = attempts.last(store.path(run_id))
+        assert last is not None
+        os.kill(parent_of(last.pid), signal.SIGKILL)
+        os.kill(last.pid, signal.SIGKILL)
+        cluster.remove_node(lost, allow_graceful=False)
+        cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+
+    outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), kill)
+    assert_same(store, long)
+    assert how_attempts_ended(store, outcome.done[0]) == ["", "done"]
+
+
+def test_a_cancel_is_a_checkpoint_and_the_same_command_continues(
+    cluster: Any, tmp_path: Path, long: dict[str, Path]
+) -> None:
+    def leave(store: Store, run_id: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # what the driver then asks of Ray is a cancel
+
+    outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), leave)
+    assert outcome.stopped == "Interrupt"
+    (run_id,) = long
+    assert how_attempts_ended(store, run_id) == ["stopped"]
+    outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster))
+    assert outcome.done == [run_id]
+    assert_same(store, long)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from study.sweep.executors import make_executor
+from tests.disturbed import LONG, sweep
+sweep(Path(sys.argv[1]), LONG, make_executor("ray", device="cpu", agents=1, settings={}, address=sys.argv[2]))
+"""
+
+
+def test_a_driver_that_is_killed_lets_its_agents_checkpoint(
+    cluster: Any, tmp_path: Path, long: dict[str, Path]
+) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path / "results"), cluster.address])
+    (run_id,) = long
+    path = tmp_path / "results" / "runs" / run_id
+    wait_for(lambda: attempts.step_of(path, 1) >= 5)
+    driver.kill()
+    driver.wait()
+    wait_for(lambda: attempts.read(path, 1).ended)
+    assert attempts.read(path, 1).ended == "stopped"
+    outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster))
+    assert outcome.done == [run_id]
+    assert_same(store, long)
+
+
+def test_what_ray_cannot_do_is_said_in_a_sentence(cluster: Any) -> None:
+    with pytest.raises(StudyError, match="num_gpu=1: give num_cpus, num_gpus"):
+        tasks(cluster, num_gpu="1")
+    with pytest.raises(StudyError, match="num_cpus=many"):
+        tasks(cluster, num_cpus="many")
+    with pytest.raises(StudyError, match="--agents N"):
+        make_executor("ray", device="cpu", agents=None, settings={}, address=None)
