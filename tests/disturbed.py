@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -22,14 +24,14 @@ from tests.test_training import rows
 SHORT = Experiment(
     name="short",
     data=Data(image_size=16, fractals=Fractals(classes=4, train_images=64, test_images=32)),
-    training=Training(epochs=1, batch_size=16, probe_size=32),
+    training=Training(epochs=2, batch_size=16, probe_size=32),
     variants=("C-C-T-T", "ViT_REL"),
     seeds=(0, 1),
     budget=60_000,
 )
-LONG = SHORT.model_copy(  # one run of 400 steps
+LONG = SHORT.model_copy(  # one run of 240 steps
     update={
-        "training": Training(epochs=100, batch_size=16, probe_size=32, evaluations=2),
+        "training": Training(epochs=60, batch_size=16, probe_size=32, evaluations=2),
         "variants": ("ViT_REL",),
         "seeds": (0,),
     }
@@ -65,6 +67,7 @@ def sweep(
             assert disturb is None, "the run was over before it could be disturbed"
         except BaseException as error:
             trouble.append(error)
+            os.kill(os.getpid(), signal.SIGINT)  # the sweep might wait for ever
 
     thread = threading.Thread(target=watch)
     thread.start()

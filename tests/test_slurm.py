@@ -50,11 +50,18 @@ def job_of(store: Store, run_id: str) -> str:
     """The id of the job whose agent holds a run."""
     last = attempts.last(store.path(run_id))
     assert last is not None
-    return last.agent.removeprefix("slurm-").replace("-", "_")
+    return last.agent.removeprefix("slurm-")
 
 
-def test_arrays_of_agents_that_fill_their_jobs_complete_a_sweep(cluster: Cluster, tmp_path: Path) -> None:
-    outcome, store = sweep(tmp_path / "with a space", SHORT, slurm(agents=3, cpus_per_task="2"))
+def test_arrays_of_agents_that_fill_their_jobs_complete_a_sweep_though_the_controller_restarts(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    def restart(store: Store, run_id: str) -> None:
+        cluster.stop_controller()
+        time.sleep(1)
+        cluster.start_controller()
+
+    outcome, store = sweep(tmp_path / "with a space", SHORT, slurm(agents=3, cpus_per_task="2"), restart)
     assert len(outcome.done) == 4
     assert not outcome.stopped
     assert_same(store, undisturbed(SHORT, tmp_path / "undisturbed"))
@@ -126,7 +133,7 @@ def test_an_agent_whose_node_dies_continues_on_another(cluster: Cluster, tmp_pat
     wait(lambda: cluster.nodes()[died[0]] == "idle", 60, cluster.nodes)
 
 
-def test_leaving_the_display_leaves_the_jobs_at_work_and_so_does_a_controller_that_restarts(
+def test_leaving_the_display_leaves_the_jobs_at_work_and_the_same_command_shows_them_again(
     cluster: Cluster, tmp_path: Path, long: dict[str, Path]
 ) -> None:
     def leave(store: Store, run_id: str) -> None:
@@ -136,12 +143,19 @@ def test_leaving_the_display_leaves_the_jobs_at_work_and_so_does_a_controller_th
     assert outcome.stopped == "Interrupt"
     (job,) = cluster.jobs()
     again = slurm()
-    cluster.stop_controller()
-    cluster.start_controller()
     outcome, store = sweep(tmp_path / "results", LONG, again)
     assert again.jobs.keys() <= {job}
     assert_same(store, long)
     assert how_attempts_ended(store, outcome.done[0]) == ["done"]
+
+
+def test_a_controller_that_does_not_answer_is_a_sentence(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.stop_controller()
+    try:
+        with pytest.raises(StudyError, match="SLURM does not answer"):
+            sweep(tmp_path / "results", SHORT, slurm())
+    finally:
+        cluster.start_controller()
 
 
 def test_what_cannot_be_submitted_is_said_in_a_sentence(cluster: Cluster, tmp_path: Path) -> None:

@@ -19,13 +19,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from study.errors import StudyError
 from study.files import write_text
-from study.sweep.executors import BROKEN, STOPPED, WORN, Ended, Order, lasting
+from study.sweep.executors import BROKEN, FINISHED, STOPPED, WORN, Ended, Order, lasting
 from study.sweep.executors.allocation import ASIDE
 
 ENVIRONMENT = {
@@ -48,6 +49,7 @@ class Ray:
         self.agents, self.device, self.options, self.runs, self.address = agents, device, options, runs, address
         self.token = uuid.uuid4().hex[:8]
         self.tasks: dict[str, Any] = {}  # references to the tasks that have not ended, by the agent's name
+        self.released: set[str] = set()  # called off for want of work
         self.over: list[Ended] = []
         self.started, self.looked, self.stopping = 0, float("-inf"), False
 
@@ -88,6 +90,7 @@ class Ray:
 
         for name, reference in self.tasks.items():
             if not self.path.with_name(f"{name}.log").exists():
+                self.released.add(name)
                 ray.cancel(reference)
 
     def kill(self) -> None:
@@ -109,7 +112,8 @@ class Ray:
         self.looked = now
         ready, _ = ray.wait(list(self.tasks.values()), num_returns=len(self.tasks), timeout=0)
         for name in [name for name, reference in self.tasks.items() if reference in ready]:
-            self.over.append(_how(name, self.tasks.pop(name)))
+            ended = _how(name, self.tasks.pop(name))
+            self.over.append(replace(ended, status=FINISHED) if name in self.released else ended)
 
 
 def _how(name: str, reference: Any) -> Ended:
@@ -136,8 +140,10 @@ def _agent(order: str, name: str, cpus: int, runs: int) -> str:
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True)
     cancelled = False
-    while process.poll() is None:
+    while True:
         try:
+            if process.poll() is not None:
+                break
             time.sleep(0.2)
         except KeyboardInterrupt:  # ray.cancel
             cancelled = True

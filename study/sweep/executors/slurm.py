@@ -97,7 +97,7 @@ class Slurm:
                 _slurm("scancel", "--state=PENDING", job_id)  # it would leave as it starts
             else:
                 self.jobs[job_id] = name
-        self.looked = time.monotonic()
+        self.looked = self.heard = time.monotonic()
 
     def start(self, order: Order, count: int) -> None:
         if time.monotonic() < self.again:
@@ -217,7 +217,9 @@ def _slurm(*command: str) -> str:
         raise Silent(f"{command[0]}: no answer within 60 seconds") from None
     if done.returncode:
         words = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise (Silent if any(text in words for text in SILENT) else StudyError)(f"SLURM refused: {words}")
+        if any(text in words for text in SILENT):
+            raise Silent(f"SLURM does not answer: {words}")
+        raise StudyError(f"SLURM refused: {words}")
     return done.stdout
 
 
