@@ -41,14 +41,30 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises StudyError, naming the file, for whatever is wrong with it."""
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
+
+
+def read_text(path: Path) -> str:
+    """A whole text file. Raises StudyError, naming the file, for whatever is wrong with it."""
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError(
             f"{path} is missing: bring it back from a copy, or give the command that made it again"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(f"{path} cannot be read ({error}): bring back a copy, or delete it") from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # bytes that are no UTF-8
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, why: object) -> StudyError:
+    """The sentence on a file that does not hold what we wrote."""
+    return StudyError(f"{path} is damaged ({why}): bring it back from a copy, or delete it and give the command again")
 
 
 def checksum(path: Path, size: int | None = None) -> str:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from study.config import Blocks, Data, Experiment, Fractals, Run, Training, ViTRelVariant
+from study.config import STREAMS, Blocks, Data, Experiment, Fractals, Run, Training, ViTRelVariant
 from study.data import fractals, load
-from study.data.stream import SEEDS, Stream
+from study.data.stream import Stream
 from study.errors import StudyError
 from study.sweep.measure import stream_share
 from study.sweep.plan import experiment_file, load_experiment, make_plan
@@ -79,10 +79,10 @@ def test_classes_of_a_stream_do_not_take_turns() -> None:
 
 
 def test_the_last_seed_has_a_stream_and_the_next_one_none() -> None:
-    last = Stream(TINY, 16, SEEDS - 1).indices(0)
+    last = Stream(TINY, 16, STREAMS - 1).indices(0)
     assert last.max() < 2**48
     with pytest.raises(StudyError, match="seeds are below 65,536"):
-        Stream(TINY, 16, SEEDS)
+        Stream(TINY, 16, STREAMS)
 
 
 # ---------------------------------------------------------------- runs on a stream

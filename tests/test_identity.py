@@ -11,6 +11,7 @@ import pytest
 from study.config import Blocks, CoAtNetVariant, Data, Experiment, Frozen, Run, Training, identity, parse_model
 from study.errors import StudyError
 from study.sweep.plan import Plan, resolve_variants
+from study.sweep.store import Store
 
 RESULTS = Path(__file__).parents[1] / "results"
 RECORDED = (
@@ -26,7 +27,7 @@ RECORDED = (
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_recorded_experiment_gives_the_ids_that_were_recorded(name: str):
     folder = RESULTS / name
-    experiment = parse_model(Experiment, (folder / "experiment.json").read_text())
+    experiment = Store(folder).experiment
     recorded = pd.concat(pd.read_csv(path) for path in folder.glob("runs*.csv"))
     classes = {"cifar100": 100}.get(experiment.data.name) or experiment.data.fractals.classes
     plan = Plan(experiment, resolve_variants(experiment, classes), classes, 1000, 1000)

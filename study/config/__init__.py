@@ -4,10 +4,10 @@ All are frozen, strict pydantic models: an unknown key or a wrong type is an err
 hash of everything that decides its result and of nothing else.
 """
 
-from study.config.base import Frozen, digest, identity, override, parse_model, sentence
-from study.config.experiments import Claim, Experiment, Pretraining
+from study.config.base import Frozen, digest, identity, override, parse_model, read_model, sentence
+from study.config.experiments import LARGEST, MOST_SEEDS, Claim, Experiment, Pretraining, Rate
 from study.config.notation import Ranking, Relation, parse_ranking
-from study.config.runs import FORMAT, Data, Fractals, Run, Start, Training
+from study.config.runs import FORMAT, IMAGES_OF_A_STREAM, STREAMS, Data, Fractals, Run, Start, Training
 from study.config.variants import (
     LAYOUTS,
     STUDY_VARIANTS,
@@ -25,7 +25,11 @@ from study.config.variants import (
 
 __all__ = [
     "FORMAT",
+    "IMAGES_OF_A_STREAM",
+    "LARGEST",
     "LAYOUTS",
+    "MOST_SEEDS",
+    "STREAMS",
     "STUDY_VARIANTS",
     "Blocks",
     "Claim",
@@ -37,6 +41,7 @@ __all__ = [
     "Frozen",
     "Pretraining",
     "Ranking",
+    "Rate",
     "Relation",
     "Run",
     "Start",
@@ -53,5 +58,6 @@ __all__ = [
     "parse_ranking",
     "parse_variant",
     "scratch_label",
+    "read_model",
     "sentence",
 ]

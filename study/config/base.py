@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, ClassVar, TypeVar
+import reprlib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from study.errors import StudyError
+from study.files import damaged, read_text
 
 
 class Frozen(BaseModel):
-    """Base of all nouns: immutable, no unknown keys, no silent conversions."""
+    """Base of all nouns: immutable, no unknown keys, no silent conversions, finite numbers alone.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    Every number is bounded where its field stands: generously, but by what some machine could serve, so that whatever
+    is out of bounds is refused before anything is searched, allocated or made.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
     in_every_id: ClassVar[frozenset[str]] = frozenset()  # the settings of the first records: see `identity`
     in_no_id: ClassVar[frozenset[str]] = frozenset()  # what decides no result
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 def identity(noun: Frozen) -> dict[str, Any]:
@@ -56,9 +66,12 @@ def override(model: M, assignments: dict[str, str], where: str = "") -> M:
             holder, target = target, target[parent]
         try:
             holder[leaf] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or numbers and nesting beyond what Python reads
             holder[leaf] = text
-    return parse_model(type(model), json.dumps(dump), where)
+    try:
+        return parse_model(type(model), json.dumps(dump), where)
+    except RecursionError:
+        raise StudyError(f"{where}lists within lists, thousands deep, are no setting") from None
 
 
 def parse_model(kind: type[M], text: str, where: str = "") -> M:
@@ -71,12 +84,26 @@ def parse_model(kind: type[M], text: str, where: str = "") -> M:
         raise StudyError(f"{where}{error}") from None
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def read_model(kind: type[M], path: Path) -> M:
+    """A noun from its file. Raises StudyError, naming the file, if it is missing or holds something else."""
+    text = read_text(path)
+    try:
+        return parse_model(kind, text)
+    except StudyError as error:
+        raise damaged(path, error) from None
+
+
 def sentence(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, as one sentence."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    return f"{field}: {message} (given {first['input']!r})" if field and first["type"] != "value_error" else message
+    given = _SHORT.repr(first["input"])
+    return f"{field}: {message} (given {given})" if field and first["type"] != "value_error" else message
 
 
 def digest(value: Any) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from study.config.base import Frozen
+from study.config.base import Frozen, Seed
 from study.config.notation import Ranking, parse_ranking
 from study.config.runs import Data, Training
 from study.config.variants import STUDY_VARIANTS, Blocks, canonical_label
 from study.errors import StudyError
+
+MOST_SEEDS = 1000
+LARGEST = {"parameters": 10**9, "macs": 10**12}  # budgets up to which sizes are searched for (study/models/sizing.py)
+
+Part = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Claim(Frozen):
@@ -21,8 +27,10 @@ class Claim(Frozen):
 
     ranking: str
     readout: str = "accuracy_at_matched_loss"
-    epsilon: float = Field(default=0.01, gt=0, description="≈ and ≥ hold within this margin, in the readout's unit")
-    delta: float = Field(default=0.03, gt=0, description="≫ means more than this")
+    epsilon: float = Field(
+        default=0.01, gt=0, le=1e9, description="≈ and ≥ hold within this margin, in the readout's unit"
+    )
+    delta: float = Field(default=0.03, gt=0, le=1e9, description="≫ means more than this")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="family-wise error rate")
     source: str = Field(default="", description="where the ranking is published")
 
@@ -59,9 +67,9 @@ class Experiment(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     data: Data = Data()
     training: Training = Training()
-    variants: tuple[str, ...] = STUDY_VARIANTS
-    seeds: tuple[int, ...] = (0, 1, 2)
-    budget: int = Field(default=500_000, ge=1, description="what each layout is matched to")
+    variants: tuple[str, ...] = Field(default=STUDY_VARIANTS, max_length=1000)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), max_length=MOST_SEEDS)
+    budget: int = Field(default=500_000, ge=1, le=max(LARGEST.values()), description="what each layout is matched to")
     match: Literal["parameters", "macs"] = "parameters"
     depths: Literal["shared", "free"] = Field(
         default="shared", description="one vector of depths for all layouts, or the best for each (study/models)"
@@ -69,10 +77,12 @@ class Experiment(Frozen):
     geometry: Literal["auto", "paper", "fine", "cheap"] = Field(
         default="auto", description="strides of S0-S4 and ViT_REL's patch: study/models/sizing.py"
     )
-    parts: tuple[float, ...] = Field(
-        default=(), description="parts of the training images: everything is trained on each (study/designs/sizes.py)"
+    parts: tuple[Part, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="parts of the training images: everything is trained on each (study/designs/sizes.py)",
     )
-    rates: dict[str, float] = Field(
+    rates: dict[str, Rate] = Field(
         default={}, description="tuned peak learning rates by label, instead of the recipe's (study/designs/rates.py)"
     )
     blocks: Blocks = Blocks()
@@ -96,8 +106,13 @@ class Experiment(Frozen):
                 raise ValueError(f"an experiment needs at least one of its {what}")
             if len(set(values)) < len(values):
                 raise ValueError(f"{what} are named twice in {list(values)}")
-        if any(not 0 < part <= 1 for part in self.parts) or len(set(self.parts)) < len(self.parts):
+        if len(set(self.parts)) < len(self.parts):
             raise ValueError(f"parts are different fractions above 0 and up to 1, not {list(self.parts)}")
+        if self.budget > LARGEST[self.match]:
+            raise ValueError(
+                f"a budget of {self.budget:,} {self.match} is beyond {LARGEST[self.match]:,}, up to which sizes are "
+                "searched for: name a published network, such as coatnet_6"
+            )
         if self.data.stream and (self.parts or self.training.samples is None):
             raise ValueError("a stream has no epochs and no parts: set training.samples, and training.epochs to null")
         return self

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from study.config.base import Frozen, digest, identity
+from study.config.base import Frozen, Seed, digest, identity
 from study.config.variants import Variant, canonical_label
 from study.errors import StudyError
 
+MOST_EVALUATIONS = 10**6  # of one run
+STREAMS = 2**16  # of fractals that never repeat: one for each of the first seeds (study/data/stream.py)
+IMAGES_OF_A_STREAM = 2**32
 FORMAT = 1  # raised whenever the numerics change, so that old and new runs are never taken for the same
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Fractals(Frozen):
@@ -20,10 +26,10 @@ class Fractals(Frozen):
 
     in_every_id: ClassVar = frozenset({"classes", "train_images", "test_images", "seed", "jitter"})
 
-    classes: int = Field(default=20, ge=2)
-    train_images: int = Field(default=4000, ge=1)
-    test_images: int = Field(default=2000, ge=1)
-    seed: int = Field(default=0, ge=0)
+    classes: int = Field(default=20, ge=2, le=1000)
+    train_images: int = Field(default=4000, ge=1, le=10**7)
+    test_images: int = Field(default=2000, ge=1, le=10**7)
+    seed: Seed = 0
     jitter: float = Field(
         default=0.05, ge=0, le=1, description="how far an instance's maps stray from its class's code"
     )
@@ -41,11 +47,16 @@ class Data(Frozen):
     in_every_id: ClassVar = frozenset({"name", "image_size", "train_size", "subset_seed", "fractals", "fingerprint"})
 
     name: str = "fractals"
-    image_size: int = Field(default=32, ge=4)
-    train_size: int | None = Field(default=None, ge=1, description="a class-balanced subset of the training images")
-    subset_seed: int = Field(default=0, ge=0)
+    image_size: int = Field(default=32, ge=4, le=1024)
+    train_size: int | None = Field(
+        default=None, ge=1, le=10**9, description="a class-balanced subset of the training images"
+    )
+    subset_seed: Seed = 0
     validation: int | None = Field(
-        default=None, ge=1, description="so many training images are kept back, to test on instead of the test images"
+        default=None,
+        ge=1,
+        le=10**9,
+        description="so many training images are kept back, to test on instead of the test images",
     )
     fractals: Fractals | None = None
     fingerprint: str = Field(default="", description="hash of the arrays that are used; filled in when loaded")
@@ -60,6 +71,14 @@ class Data(Frozen):
             if not is_fractals and values.get("fractals") is not None:
                 raise ValueError(f"data.fractals has no meaning for {values['name']}")
         return values
+
+    @model_validator(mode="after")
+    def _fractals_fit_a_disk(self) -> Self:
+        if self.fractals is not None:
+            size = 3 * self.image_size**2 * (self.fractals.train_images + self.fractals.test_images)
+            if size > 10**12:
+                raise ValueError(f"fractals of {size / 1e12:,.1f} TB: make fewer or smaller ones, of 1 TB at the most")
+        return self
 
     @model_validator(mode="after")
     def _a_stream_is_whole(self) -> Self:
@@ -99,25 +118,28 @@ class Training(Frozen):
         "precision", "compile", "eval_every", "probe_size",
     })  # fmt: skip
 
-    epochs: int | None = Field(default=20, ge=1, description="passes over the training images")
-    samples: int | None = Field(default=None, ge=1, description="images seen in all, instead of epochs")
-    batch_size: int = Field(default=128, ge=2)
-    lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    epochs: int | None = Field(default=20, ge=1, le=10**6, description="passes over the training images")
+    samples: int | None = Field(default=None, ge=1, le=10**12, description="images seen in all, instead of epochs")
+    batch_size: int = Field(default=128, ge=2, le=2**16)
+    lr: float = Field(default=1e-3, gt=0, le=1000, description="peak learning rate")
     min_lr_ratio: float = Field(default=0.01, ge=0, le=1, description="final over peak learning rate")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="part of all steps in linear warm-up")
     decay: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = Field(
-        default=(0.9, 0.999), strict=False
-    )  # a list too: what JSON has before validators
-    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    weight_decay: float = Field(default=0.0, ge=0, le=1000)
+    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), strict=False)  # a list too: what JSON has before validators
+    clip: float = Field(default=1.0, gt=0, le=1e30, description="largest norm of the gradient")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16 is autocast over fp32 weights")
     compile: bool = Field(default=False, description="torch.compile the network")
-    eval_every: int | None = Field(default=None, ge=1, description="steps between evaluations; None: by the duration")
-    evaluations: int | None = Field(
-        default=None, ge=1, description="number of evaluations instead, dense where the loss moves: early in training"
+    eval_every: int | None = Field(
+        default=None, ge=1, le=10**12, description="steps between evaluations; None: by the duration"
     )
-    probe_size: int = Field(default=2000, ge=1, description="training images measured in eval mode")
+    evaluations: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_EVALUATIONS,
+        description="number of evaluations instead, dense where the loss moves: early in training",
+    )
+    probe_size: int = Field(default=2000, ge=1, le=10**9, description="training images measured in eval mode")
     freeze: bool = Field(default=False, description="train the classifier alone; all else stays as it is (probing)")
 
     @model_validator(mode="before")
@@ -152,6 +174,8 @@ class Training(Frozen):
 
         >>> Training(epochs=1, batch_size=10, evaluations=4).evaluation_points(1000)
         (13, 36, 65, 100)
+
+        Raises StudyError if they are more than `MOST_EVALUATIONS`.
         """
         steps = self.steps(train_images)
         if self.evaluations is not None:
@@ -160,6 +184,11 @@ class Training(Frozen):
         every = self.eval_every
         if every is None:
             every = self.steps_per_epoch(train_images) if self.epochs is not None else max(1, steps // 20)
+        if steps > every * MOST_EVALUATIONS:
+            raise StudyError(
+                f"{steps:,} steps with an evaluation every {every:,} are more than {MOST_EVALUATIONS:,} evaluations: "
+                "raise training.eval_every"
+            )
         return (*range(every, steps, every), steps)
 
     def steps_per_epoch(self, train_images: int) -> int:
@@ -180,7 +209,9 @@ class Start(Frozen):
 
     run: str = Field(default="", description="id of the run that trained them; empty for a file from elsewhere")
     weights: str = Field(description="fingerprint of the named tensors")
-    image_size: int = Field(ge=1, description="side they were trained at, from which position tables are resized")
+    image_size: int = Field(
+        ge=1, le=1024, description="side they were trained at, from which position tables are resized"
+    )
     path: str = Field(description="the file they lie in; not part of the identity")
 
 
@@ -194,7 +225,7 @@ class Run(Frozen):
     variant: Variant
     data: Data
     training: Training
-    seed: int = Field(ge=0)
+    seed: Seed
     format: int = FORMAT
     label: str = Field(default="", description="the variant's name in tables; not part of the identity")
     start: Start | None = None
@@ -208,6 +239,10 @@ class Run(Frozen):
     def _a_stream_lasts_for_samples(self) -> Self:
         if self.data.stream and self.training.samples is None:
             raise ValueError("a stream has no epochs: set training.samples, and training.epochs to null")
+        if self.data.stream and self.seed >= STREAMS:
+            raise ValueError(f"seed {self.seed} has no stream of fractals: seeds are below {STREAMS:,}")
+        if self.data.stream and (self.training.samples or 0) > IMAGES_OF_A_STREAM:
+            raise ValueError(f"a stream has {IMAGES_OF_A_STREAM:,} images: lower training.samples")
         return self
 
     @property

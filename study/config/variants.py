@@ -13,6 +13,11 @@ from study.errors import StudyError
 LAYOUTS = ("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T")
 STUDY_VARIANTS = ("ViT_REL", *LAYOUTS)
 
+Depth = Annotated[int, Field(ge=1, le=256, description="blocks of a stage")]
+Width = Annotated[int, Field(ge=1, le=2**14, description="channels of a stage")]
+Stride = Annotated[int, Field(ge=1, le=1024)]
+Ratio = Annotated[int, Field(ge=1, le=64, description="hidden width over a block's width")]
+
 
 class Blocks(Frozen):
     """How the blocks are built: the switches that the paper's ablations turn. The defaults are the paper's.
@@ -25,15 +30,19 @@ class Blocks(Frozen):
         "window", "conv_norm", "stride_in", "dense_head", "stochastic_depth", "attention_first",
     })  # fmt: skip
 
-    head_dim: int = Field(default=32, ge=1, description="width of an attention head (Table 3; Table 8 tries 64)")
-    expansion: int = Field(default=4, ge=1, description="hidden width over the block's output width, MBConv and FFN")
+    head_dim: int = Field(
+        default=32, ge=1, le=2**14, description="width of an attention head (Table 3; Table 8 tries 64)"
+    )
+    expansion: int = Field(
+        default=4, ge=1, le=64, description="hidden width over the block's output width, MBConv and FFN"
+    )
     se_ratio: float = Field(default=0.25, ge=0, le=1, description="squeeze width over output width; 0 is no SE")
     relative_bias: Literal["pre", "post", "none"] = Field(
         default="pre", description="relative attention before or after the softmax (Eq. 3), or none (Table 6)"
     )
     absolute_positions: bool = Field(default=False, description="a learned position added before the first T block")
     attention: Literal["global", "local", "linear"] = Field(default="global", description="section 2.2: A, B, C")
-    window: int = Field(default=7, ge=1, description="side of the neighbourhood of local attention, odd")
+    window: int = Field(default=7, ge=1, le=2047, description="side of the neighbourhood of local attention, odd")
     conv_norm: Literal["batch", "layer"] = Field(default="batch", description="norm in MBConv (Table 8)")
     stride_in: Literal["expand", "depthwise"] = Field(
         default="expand", description="stride in the first 1x1 (Eq. 5) or in the depthwise convolution (Table 9)"
@@ -66,10 +75,10 @@ class CoAtNetVariant(Frozen):
 
     family: Literal["coatnet"] = "coatnet"
     layout: str
-    depths: tuple[int, int, int, int, int]
-    widths: tuple[int, int, int, int, int]
-    strides: tuple[int, int, int, int, int]
-    split: tuple[int, int] | None = Field(
+    depths: tuple[Depth, Depth, Depth, Depth, Depth]
+    widths: tuple[Width, Width, Width, Width, Width]
+    strides: tuple[Stride, Stride, Stride, Stride, Stride]
+    split: tuple[Depth, Width] | None = Field(
         default=None, description="CoAtNet-6/7: (depth, width) of the MBConv blocks that open S3 before its T blocks"
     )
     blocks: Blocks = Blocks()
@@ -83,8 +92,6 @@ class CoAtNetVariant(Frozen):
                 f"{self.layout} has T before C; the paper (section 2.2) constrains convolution stages to come before "
                 "Transformer stages (set attention_first=true to insist)"
             )
-        if min(self.depths) < 1 or min(self.widths) < 1 or min(self.strides) < 1:
-            raise ValueError("depths, widths and strides are at least 1")
         return self
 
 
@@ -94,10 +101,12 @@ class ViTRelVariant(Frozen):
     in_every_id: ClassVar = frozenset({"patch", "depth", "width", "hidden", "blocks"})
 
     family: Literal["vit_rel"] = "vit_rel"
-    patch: int = Field(ge=1)
-    depth: int = Field(ge=1)
-    width: int = Field(ge=1)
-    hidden: int | None = Field(default=None, ge=1, description="width inside the FFN; None is expansion x width")
+    patch: Stride
+    depth: Depth
+    width: Width
+    hidden: int | None = Field(
+        default=None, ge=1, le=2**20, description="width inside the FFN; None is expansion x width"
+    )
     blocks: Blocks = Blocks()
 
 
@@ -109,12 +118,12 @@ class CoaTVariant(Frozen):
     )
 
     family: Literal["coat"] = "coat"
-    widths: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    parallel_depth: int = Field(default=0, ge=0)
-    mlp_ratios: tuple[int, int, int, int]
-    heads: int = Field(default=8, ge=1)
-    patch: int = Field(default=4, ge=1)
+    widths: tuple[Width, Width, Width, Width]
+    depths: tuple[Depth, Depth, Depth, Depth]
+    parallel_depth: int = Field(default=0, ge=0, le=256)
+    mlp_ratios: tuple[Ratio, Ratio, Ratio, Ratio]
+    heads: int = Field(default=8, ge=1, le=2**14)
+    patch: Stride = 4
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from study.config import Data
+from study.config import IMAGES_OF_A_STREAM, STREAMS, Data
 from study.data import fractals
 from study.data.batches import order
 from study.errors import StudyError
 
 BLOCK = 2048  # images made at once, or as many as make whole batches
-IMAGES_PER_SEED = 2**32
-SEEDS = 2**48 // IMAGES_PER_SEED  # fractals have indices below 2^48
+assert STREAMS * IMAGES_OF_A_STREAM <= 2**48  # fractals have indices below 2^48
 
 
 class Stream:
@@ -30,8 +29,8 @@ class Stream:
     def __init__(self, data: Data, batch_size: int, seed: int, device: torch.device | str = "cpu"):
         if data.fractals is None:
             raise ValueError(f"{data.name} is no stream")
-        if seed >= SEEDS:
-            raise StudyError(f"seed {seed} has no stream of fractals: seeds are below {SEEDS:,}")
+        if seed >= STREAMS:
+            raise StudyError(f"seed {seed} has no stream of fractals: seeds are below {STREAMS:,}")
         self.fractals, self.side = data.fractals, data.image_size
         self.batch_size = batch_size
         self.seed = seed
@@ -59,7 +58,7 @@ class Stream:
 
     @property
     def _first(self) -> int:
-        return self.seed * IMAGES_PER_SEED
+        return self.seed * IMAGES_OF_A_STREAM
 
     def _make(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return fractals.batch(indices, self.fractals, "train", self.side, self.device)

@@ -29,7 +29,6 @@ kept at their initial values then). In timm's and in official state dicts, share
 from __future__ import annotations
 
 import argparse
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -77,7 +76,7 @@ def classifier_names(network: nn.Module) -> set[str]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The named tensors in a safetensors file or in a checkpoint, which is read without running any code in it.
 
-    Raises StudyError if there is no such file or if it holds no named tensors.
+    Raises StudyError if there is no such file, or if it holds anything but named, dense tensors of finite numbers.
     """
     if not path.is_file():
         raise StudyError(f"there is no file of weights at {path}")
@@ -87,6 +86,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise StudyError(f"{path} holds no named tensors, neither at the top nor under 'model' or 'state_dict'")
+    for name, value in content.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+            raise StudyError(f"{path}: {name} is no dense tensor with values: save the state dict of a plain network")
+        if not torch.isfinite(value).all():
+            raise StudyError(f"{path}: {name} holds values that are not finite (NaN or infinite)")
     return {str(name).removeprefix("module."): value for name, value in content.items()}  # "module.": DataParallel
 
 
@@ -241,7 +245,7 @@ def _read_safetensors(path: Path) -> object:
         raise StudyError(f"reading {path} needs the package safetensors: pip install safetensors") from None
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:  # the last: dtypes of another torch
         raise StudyError(f"{path} is not a safetensors file that can be read: {error}") from None
 
 
@@ -250,6 +254,6 @@ def _read_checkpoint(path: Path) -> object:
         # the official CoaT training script puts its options, a plain Namespace, beside the weights
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a damaged pickle can raise almost anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StudyError(f"{path} is not a checkpoint of tensors that can be read safely: {reason}") from None

@@ -27,7 +27,7 @@ from typing import Literal
 
 import numpy as np
 
-from study.config import Blocks, CoAtNetVariant, ViTRelVariant
+from study.config import LARGEST, Blocks, CoAtNetVariant, ViTRelVariant
 from study.errors import StudyError
 from study.models.closed_forms import Cost, coatnet_cost, vit_cost
 from study.models.coatnet import stage_sides
@@ -40,7 +40,6 @@ GEOMETRIES: dict[str, Five] = {
     "cheap": (2, 1, 2, 2, 2),  # 16, 16, 8, 4, 2 at 32 px; patches of 8
 }
 TOLERANCE = 0.01
-LARGEST = {"parameters": 10**9, "macs": 10**12}
 
 WIDTH_GROWTH = (1.5, 2.5)
 WIDTH_GROWTH_OF_GIVEN_DEPTHS = (1.0, 3.0)

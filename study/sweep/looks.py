@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from study.config import Frozen, parse_model
+from pydantic import Field
+
+from study.config import MOST_SEEDS, Frozen, read_model
 from study.errors import StudyError
 from study.files import write_text
 
@@ -14,9 +16,9 @@ NAME = "looks.json"
 class PlannedLook(Frozen):
     """The test after `seeds` seeds of each variant, at the nominal level `alpha` of the claim with the smallest α."""
 
-    number: int
-    seeds: int
-    alpha: float
+    number: int = Field(ge=1)
+    seeds: int = Field(ge=1, le=MOST_SEEDS)
+    alpha: float = Field(gt=0, lt=0.5)
 
 
 class TakenLook(PlannedLook):
@@ -29,7 +31,7 @@ class TakenLook(PlannedLook):
 class Looks(Frozen):
     """`looks.json`. The last of `taken` is what the results say; a look is recorded when all its runs have a result."""
 
-    planned: tuple[PlannedLook, ...]
+    planned: tuple[PlannedLook, ...] = Field(min_length=1)
     taken: tuple[TakenLook, ...] = ()
 
     @property
@@ -41,7 +43,7 @@ class Looks(Frozen):
 def read_looks(folder: Path) -> Looks | None:
     """The looks of a results folder; None if its seeds were not planned in looks."""
     path = folder / NAME
-    return parse_model(Looks, path.read_text(encoding="utf-8"), f"{path}: ") if path.is_file() else None
+    return read_model(Looks, path) if path.exists() else None
 
 
 def plan_is_free(folder: Path, planned: tuple[PlannedLook, ...]) -> Looks:

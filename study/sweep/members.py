@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from study.config import Experiment, Frozen, parse_model
+from study.config import Experiment, Frozen, parse_model, read_model
 from study.errors import StudyError
-from study.files import write_text
+from study.files import damaged, read_json, write_text
 from study.sweep.store import differences
 
 NAME = "members.json"
@@ -39,7 +39,9 @@ class Members(Frozen):
 
     design: Literal["sizes", "transfer"]
     experiment: Experiment
-    numbers: tuple[int, ...] = Field(description="training images, or side in pixels, of each member, ascending")
+    numbers: tuple[Annotated[int, Field(ge=1, le=10**9)], ...] = Field(
+        description="training images, or side in pixels, of each member, ascending"
+    )
     pretraining: tuple[Reached, ...] = ()
 
     @model_validator(mode="after")
@@ -60,17 +62,17 @@ class Members(Frozen):
 
 def read_members(root: Path) -> Members | None:
     """The members of a results folder; None for a folder that has none. Raises StudyError for a damaged file."""
-    if (root / NAME).is_file():
-        return parse_model(Members, (root / NAME).read_text(encoding="utf-8"), f"{root / NAME}: ")
-    if not (root / OLD_NAME).is_file():
+    if (root / NAME).exists():
+        return read_model(Members, root / NAME)
+    if not (root / OLD_NAME).exists():
         return None
+    old = read_json(root / OLD_NAME)
     try:
-        old = json.loads((root / OLD_NAME).read_text(encoding="utf-8"))
         experiment = {"depths": "free", **old["experiment"]}  # so experiments were sized that do not say
         new = {"design": "sizes", "experiment": experiment, "numbers": sorted(set(old["images"]))}
-        return parse_model(Members, json.dumps(new), f"{root / OLD_NAME}: ")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{root / OLD_NAME} is damaged ({error}): bring the file back") from None
+        return parse_model(Members, json.dumps(new))
+    except (KeyError, TypeError, StudyError) as error:
+        raise damaged(root / OLD_NAME, error) from None
 
 
 def join_members(root: Path, members: Members) -> Members:

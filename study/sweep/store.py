@@ -24,15 +24,24 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
-from study.config import Experiment, Run, parse_model
+from study.config import Claim, Experiment, Frozen, Run, parse_model
 from study.errors import StudyError
-from study.files import read_json, write_json, write_text
+from study.files import damaged, read_json, read_text, write_json, write_text
 from study.sweep import attempts
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
 STATES = ("done", "diverged", "running", "failed", "damaged", "interrupted", "missing")
+
+
+class Stated(Frozen):
+    """An entry of `claims.json`: the claims from a moment on, and how many runs were done by then."""
+
+    stated: datetime
+    runs_done: int = Field(ge=0)
+    claims: tuple[Claim, ...]
 
 
 class Store:
@@ -215,14 +224,20 @@ class Store:
     def record_command(self, command: str) -> None:
         """Add a line to `commands.txt`, unless it is there."""
         path = self.folder / "commands.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = read_text(path).splitlines() if path.exists() else []
         if command not in lines:
             write_text(path, "\n".join([*lines, command]) + "\n")
 
     def claims_history(self) -> list[dict[str, Any]]:
         """Every version of the claims, with when it was stated and how many runs were done by then."""
         path = self.folder / "claims.json"
-        return read_json(path) if path.exists() else []
+        history = read_json(path) if path.exists() else []
+        try:
+            for entry in history:
+                parse_model(Stated, json.dumps(entry))
+        except (TypeError, StudyError) as error:
+            raise damaged(path, error) from None
+        return history
 
     def _record_claims(self) -> None:
         claims = [claim.model_dump(mode="json") for claim in self.experiment.claims]

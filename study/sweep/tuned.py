@@ -8,8 +8,11 @@ by seeds that no claim is tested on. The test images decide nothing.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from study.config import Experiment, Frozen, parse_model
+from pydantic import Field, field_validator
+
+from study.config import Experiment, Frozen, Rate, read_model
 from study.errors import StudyError
 from study.files import write_text
 
@@ -19,15 +22,22 @@ NAME = "tuned.json"
 class Tuned(Frozen):
     """The grid, every value that was measured on it, and the choice. Values: by label, by rate, a seed each."""
 
-    grid: tuple[float, ...]
-    shared_rate: float
+    grid: tuple[Rate, ...] = Field(min_length=1)
+    shared_rate: Rate
     seeds: tuple[int, ...]
     duration: str
     training_images: int
     validation_images: int
     subset_seed: int
     values: dict[str, dict[str, tuple[float | None, ...]]]
-    rates: dict[str, float]
+    rates: dict[str, Rate]
+
+    @field_validator("values")
+    @classmethod
+    def _by_rate(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for rate in {rate for by_rate in values.values() for rate in by_rate}:
+            float(rate)
+        return values
 
     @property
     def policy(self) -> str:
@@ -68,7 +78,7 @@ def choose(values: dict[str, tuple[float | None, ...]]) -> float | None:
 def read_tuned(folder: Path) -> Tuned | None:
     """What was tuned in a results folder; None if nothing was."""
     path = folder / NAME
-    return parse_model(Tuned, path.read_text(encoding="utf-8"), f"{path}: ") if path.exists() else None
+    return read_model(Tuned, path) if path.exists() else None
 
 
 def write_tuned(folder: Path, tuned: Tuned) -> Path:
