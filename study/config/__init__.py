@@ -57,7 +57,7 @@ __all__ = [
     "parse_model",
     "parse_ranking",
     "parse_variant",
-    "scratch_label",
     "read_model",
+    "scratch_label",
     "sentence",
 ]

@@ -13,7 +13,9 @@ from study.errors import StudyError
 LAYOUTS = ("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T")
 STUDY_VARIANTS = ("ViT_REL", *LAYOUTS)
 
-Depth = Annotated[int, Field(ge=1, le=256, description="blocks of a stage")]
+DEEPEST = 256  # blocks of a network: the deepest that was published (CoAtNet-7) has 69
+
+Depth = Annotated[int, Field(ge=1, le=DEEPEST, description="blocks of a stage")]
 Width = Annotated[int, Field(ge=1, le=2**14, description="channels of a stage")]
 Stride = Annotated[int, Field(ge=1, le=1024)]
 Ratio = Annotated[int, Field(ge=1, le=64, description="hidden width over a block's width")]
@@ -92,6 +94,8 @@ class CoAtNetVariant(Frozen):
                 f"{self.layout} has T before C; the paper (section 2.2) constrains convolution stages to come before "
                 "Transformer stages (set attention_first=true to insist)"
             )
+        if sum(self.depths) > DEEPEST:
+            raise ValueError(f"depths add up to {sum(self.depths)} blocks: networks have {DEEPEST} at the most")
         return self
 
 
@@ -120,7 +124,7 @@ class CoaTVariant(Frozen):
     family: Literal["coat"] = "coat"
     widths: tuple[Width, Width, Width, Width]
     depths: tuple[Depth, Depth, Depth, Depth]
-    parallel_depth: int = Field(default=0, ge=0, le=256)
+    parallel_depth: int = Field(default=0, ge=0, le=64)
     mlp_ratios: tuple[Ratio, Ratio, Ratio, Ratio]
     heads: int = Field(default=8, ge=1, le=2**14)
     patch: Stride = 4

@@ -84,8 +84,8 @@ def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> Co
     depths: Five | None = None
     if "depths" in values and name != "ViT_REL":
         numbers = values.pop("depths")
-        if not re.fullmatch(r"\[\d+(,\d+){4}\]", numbers):
-            raise StudyError(f"{where}depths are five numbers, for S0 to S4, such as depths=2-2-3-5-2")
+        if not re.fullmatch(r"\[\d{1,3}(,\d{1,3}){4}\]", numbers):
+            raise StudyError(f"{where}depths are five numbers of blocks, for S0 to S4, such as depths=2-2-3-5-2")
         depths = tuple(json.loads(numbers))
     blocks = override(budget.blocks, values, where)
     check_blocks(blocks, where)
