@@ -86,6 +86,12 @@ class Experiment(Frozen):
         default={}, description="tuned peak learning rates by label, instead of the recipe's (study/designs/rates.py)"
     )
     blocks: Blocks = Blocks()
+    files: dict[str, str] = Field(
+        default={}, description="where files lie that variants name and that are beside the experiment's own; filled in"
+    )
+    sources: dict[str, str] = Field(
+        default={}, description="hash of the source of each variant of the user's own, by label; filled in when planned"
+    )
     claims: tuple[Claim, ...] = ()
     pretraining: Pretraining | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from study.config.base import Frozen
 from study.errors import StudyError
@@ -132,15 +132,55 @@ class CoaTVariant(Frozen):
 
 
 class TimmVariant(Frozen):
-    """Any network of timm, by its name there (the extra `timm`)."""
+    """Any network of timm, by its name there (the extra `timm`), or one that a file of the user's registers with it."""
 
     in_every_id: ClassVar = frozenset({"model"})
 
+    in_no_id: ClassVar = frozenset({"path", "module"})
+
     family: Literal["timm"] = "timm"
     model: str
+    source: str = Field(default="", description="of a network that timm itself lacks: as in OwnVariant")
+    path: str = ""
+    module: str = ""
 
 
-Variant = Annotated[CoAtNetVariant | ViTRelVariant | CoaTVariant | TimmVariant, Field(discriminator="family")]
+class OwnVariant(Frozen):
+    """The user's own network: a callable in a Python file or module (study/models/own_networks.py).
+
+    Where the file lies is not part of the identity, only what is in it.
+    """
+
+    in_every_id: ClassVar = frozenset({"name", "switches", "source"})
+
+    in_no_id: ClassVar = frozenset({"path", "module"})
+
+    family: Literal["own"] = "own"
+    name: str = Field(description="of the callable")
+    switches: dict[str, JsonValue] = Field(default={}, description="what it is called with, beside classes and size")
+    source: str = Field(description="hash of the file and of what it imports from its own folder")
+    path: str = Field(description="where the file lies; not part of the identity")
+    module: str = Field(default="", description="its dotted name, if it is a module of a package")
+
+    @field_validator("switches")
+    @classmethod
+    def _in_one_order(cls, switches: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        return dict(sorted(switches.items()))
+
+
+Variant = Annotated[
+    CoAtNetVariant | ViTRelVariant | CoaTVariant | TimmVariant | OwnVariant, Field(discriminator="family")
+]
+
+
+def own_reference(name: str) -> tuple[str, str] | None:
+    """`FILE.py:NAME` or `package.module:NAME`, without switches, taken apart; None for any other variant.
+
+    >>> own_reference("nets/mine.py:MyNet"), own_reference("timm:resnet18"), own_reference("coat_lite:2M")
+    (('nets/mine.py', 'MyNet'), None, None)
+    """
+    match = re.fullmatch(r"(.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)", name)
+    return None if match is None or match[1] in ("timm", "coat", "coat_lite") else (match[1], match[2])
 
 
 def canonical_layout(name: str) -> str:

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 
 from study.config import Data, Experiment, Pretraining, Run, Start, Variant, canonical_label, scratch_label
 from study.errors import StudyError
-from study.models import build
 from study.models.catalog import resolve
-from study.models.interop import read_weights
+from study.models.cost import skeleton
+from study.models.interop import classifier_names, read_weights
 from study.models.sizing import Budget, strides_of
 from study.results import load
 from study.sweep.members import Reached
@@ -148,9 +147,8 @@ def plan_transfer(experiment: Experiment, sources: Sources, scratch: bool, facts
     data = facts(experiment.data)
     experiment.training.steps_per_epoch(data.train_images)
     networks = {source.label: source.variant for source in sources.networks}
-    with torch.device("meta"):
-        for network in networks.values():
-            build(network, data.classes, experiment.data.image_size)
+    for network in networks.values():
+        classifier_names(skeleton(network, data.classes, experiment.data.image_size))
     if scratch:
         networks |= {scratch_label(label): network for label, network in networks.items()}
     known = experiment.model_copy(update={"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint})})

@@ -5,17 +5,22 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from study.config import CoAtNetVariant, CoaTVariant, TimmVariant, Variant, ViTRelVariant
+from study.config import CoAtNetVariant, CoaTVariant, OwnVariant, TimmVariant, Variant, ViTRelVariant
 
 
 def build(variant: Variant, classes: int, image_size: int, seed: int = 0) -> nn.Module:
     """The network of `variant`: images (B, 3, S, S) with S = `image_size` -> logits (B, `classes`).
 
     The initial weights depend on `seed` alone: they are drawn from a generator of their own, and torch's default
-    generator is left as it was. Raises StudyError for a side that does not divide, and for a missing timm.
+    generator is left as it was. Raises StudyError for a side that does not divide, for a missing timm, and for what is
+    wrong with a network of the user's own.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        if isinstance(variant, OwnVariant):
+            from study.models.own_networks import own_network
+
+            return own_network(variant, classes, image_size)
         if isinstance(variant, TimmVariant):
             from study.models.timm_networks import timm_network
 

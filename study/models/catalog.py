@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -16,20 +19,22 @@ from study.config import (
     Variant,
     ViTRelVariant,
     override,
+    own_reference,
     parse_variant,
     sentence,
 )
 from study.errors import StudyError
 from study.models.attention import check_blocks
 from study.models.coat_sizing import MEMBERS, matched_coat
+from study.models.own_networks import check_network, own_variant, registered
 from study.models.published import PUBLISHED
 from study.models.shared_depths import matched_at_shared_depths
 from study.models.sizing import Budget, Five, matched
 from study.parsing import amount
 
 
-def resolve(text: str, budget: Budget) -> Variant:
-    """The network that `text` names.
+def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyType({})) -> Variant:
+    """The network that `text` names; `files` are the experiment's (`Experiment.files`).
 
     | text | network |
     | --- | --- |
@@ -37,6 +42,7 @@ def resolve(text: str, budget: Budget) -> Variant:
     | `coat`, `coat_lite`, `coat_lite:1.5M` | CoaT and CoaT-Lite, matched to `budget` or to the amount |
     | `coatnet_0`, `coatnet_2_v1`, `coat_lite_tiny`, ... | as published (study/models/published.py) |
     | `timm:resnet18` | timm's, by its name there |
+    | `mine.py:MyNet`, `package.module:MyNet` | the user's own (study/models/own_networks.py) |
 
     Switches follow in brackets, `C-C-T-T[relative_bias=none,head_dim=64]`: any field of `Blocks`; for matched layouts
     also `depths=2-2-3-5-2`, the blocks of S0-S4, of which widths are then found that meet the budget; for published
@@ -51,7 +57,11 @@ def resolve(text: str, budget: Budget) -> Variant:
     if plain == "timm" and colon:
         if switches:
             raise StudyError(f"{where}timm's networks have no switches here")
-        return TimmVariant(model=name.partition(":")[2])
+        return _timm(name.partition(":")[2], budget)
+    if own_reference(name) is not None:
+        return own_variant(text, budget, files)
+    if "?" in switches.values():
+        raise StudyError(f"{where}only networks of one's own have free switches; the layouts' sizes are always found")
     values = {key: _json(value) for key, value in switches.items()}
     if plain in MEMBERS:
         own_budget = replace(budget, amount=amount(own_amount)) if colon else budget
@@ -66,7 +76,8 @@ def resolve(text: str, budget: Budget) -> Variant:
         return described
     if name in STUDY_VARIANTS or set(name) <= set("CT-"):
         return _layout(name, budget, values, where)
-    known = ", ".join([*STUDY_VARIANTS, "any layout such as C-T-C-T", *MEMBERS, *PUBLISHED, "timm:NAME"])
+    names = [*STUDY_VARIANTS, "any layout such as C-T-C-T", *MEMBERS, *PUBLISHED, "timm:NAME", "FILE.py:NAME"]
+    known = ", ".join(names)
     raise StudyError(f"there is no variant {name!r}: known are {known}")
 
 
@@ -101,6 +112,16 @@ def _coat(family: str, budget: Budget, values: dict[str, str], where: str) -> Co
     if "widths" in values:
         raise StudyError(f"{where}widths are found by size matching: give depths, or name a published network")
     return matched_coat(family, budget, override(MEMBERS[family][0], values, where), values)
+
+
+def _timm(model: str, budget: Budget) -> TimmVariant:
+    """timm itself is asked only for names that others may have registered: it need not be installed to plan."""
+    if "timm" not in sys.modules:
+        return TimmVariant(model=model)
+    variant = registered(model)
+    if variant.source:
+        check_network(variant, budget.classes, budget.image_size)
+    return variant
 
 
 def _field(key: str, variant: Variant) -> str:

@@ -209,6 +209,14 @@ class CoaT(nn.Module):
         self.classifier = nn.Linear(widths[3], classes)
         self.apply(_initialise)
 
+    def get_classifier(self) -> nn.Linear:
+        """The last layer, whose outputs are the classes."""
+        return self.classifier
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the class tokens: they get none."""
+        return {name for name, _ in self.named_parameters() if name.endswith("class_token")}
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         check_sides(self.patch, x_BCHW.shape[2], x_BCHW.shape[3])
         xs: list[Tensor] = []

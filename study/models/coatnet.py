@@ -92,6 +92,14 @@ class CoAtNet(nn.Module):
         self.head = Head(width_in, classes, blocks.dense_head)
         initialise(self, blocks.initialisation)
 
+    def get_classifier(self) -> nn.Linear:
+        """The last layer, whose outputs are the classes."""
+        return self.head.classifier
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the position tables: they get none."""
+        return {name for name, _ in self.named_parameters() if name.endswith(("bias_table", "table_HWC"))}
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.stem(x_BCHW)
         for stage in self.stages:
@@ -125,6 +133,8 @@ class ViTRel(nn.Module):
         initialise(self, blocks.initialisation)
 
     forward = CoAtNet.forward
+    get_classifier = CoAtNet.get_classifier
+    no_weight_decay = CoAtNet.no_weight_decay
 
 
 def stage_sides(variant: CoAtNetVariant | ViTRelVariant, image_size: int) -> tuple[int, ...]:

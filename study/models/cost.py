@@ -1,6 +1,7 @@
 """What a network costs: parameters, multiply-adds and activation memory, counted on the network itself.
 
-Everything is counted on torch's meta device, where nothing is computed. Multiply-adds are torch's flop counter, halved:
+Everything is counted on torch's meta device, where nothing is computed (a network of the user's own that needs values
+is run on the CPU). Multiply-adds are torch's flop counter, halved:
 convolutions and matrix products of one image's forward pass in eval mode. Attention is counted as its formula is
 written, for multiply-adds and memory alike, also where a fused kernel would take its place.
 """
@@ -8,12 +9,13 @@ written, for multiply-adds and memory alike, also where a fused kernel would tak
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from study.config import Variant
+from study.config import OwnVariant, TimmVariant, Variant
 from study.models import build, place
 
 
@@ -40,10 +42,35 @@ def network_cost(variant: Variant, classes: int, image_size: int, precision: str
     )
 
 
+def amount_of(variant: Variant, classes: int, image_size: int, match: Literal["parameters", "macs"]) -> int:
+    """Parameters or multiply-adds of a variant: what sizes are matched in."""
+    network = skeleton(variant, classes, image_size)
+    return count_parameters(network) if match == "parameters" else macs_by_module(network, image_size)["Global"]
+
+
 def skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
-    """The network without memory: all its tensors are on the meta device."""
+    """The network without memory: all its tensors are on the meta device.
+
+    The user's own network that cannot be built or run there is returned as it is, on the CPU, and counted by running.
+    """
+    if isinstance(variant, OwnVariant) or (isinstance(variant, TimmVariant) and variant.source):
+        return _own_skeleton(variant, classes, image_size)
     with torch.device("meta"):
         return place(build(variant, classes, image_size), torch.device("meta"))
+
+
+def _own_skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            network = place(build(variant, classes, image_size), torch.device("meta"))
+        macs_by_module(network, image_size)
+    except Exception:  # whatever a stranger's code does that needs values
+        return place(build(variant, classes, image_size), torch.device("cpu"))
+    return network
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -55,8 +82,8 @@ def macs_by_module(network: nn.Module, image_size: int) -> dict[str, int]:
     """Multiply-adds within each module of a skeleton, by its path from the class name on, and in all: "Global"."""
     training = network.training
     network.eval()
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(1, 3, image_size, image_size))
+    with _device_of(network), FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, image_size, image_size))
     network.train(training)
     return {name: sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
 
@@ -74,8 +101,8 @@ def activation_bytes(network: nn.Module, image_size: int, precision: str, batch:
         tensors.append(tensor)  # alive until the end, so that no storage's address is used twice
         return tensor
 
-    with torch.device("meta"):
-        images = torch.empty(batch, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    with _device_of(network):
+        images = torch.zeros(batch, 3, image_size, image_size).to(memory_format=torch.channels_last)
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),

@@ -32,6 +32,7 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MethodType
 
 import torch
 from einops import rearrange
@@ -65,12 +66,43 @@ def load_weights(network: nn.Module, path: str | Path, *, new_classifier: bool =
 
 
 def classifier_names(network: nn.Module) -> set[str]:
-    """Names of the parameters of the last layer, whose outputs are the classes: in our networks and in timm's."""
-    find = getattr(network, "get_classifier", None)  # timm's
-    if find is None:
-        return {name for name, _ in network.named_parameters() if re.match(r"(head\.)?classifier\.", name)}
-    last = {id(parameter) for parameter in find().parameters()}
+    """Names of the parameters of the last layer, whose outputs are the classes.
+
+    The network says which it is by its method `get_classifier()`, which gives one module or several (timm's and ours
+    have it; `with_classifier` adds it to others). Raises StudyError if it does not.
+    """
+    find = getattr(network, "get_classifier", None)
+    found = find() if callable(find) else None
+    layers = found if isinstance(found, tuple | list) else [found]
+    last = {id(parameter) for layer in layers if isinstance(layer, nn.Module) for parameter in layer.parameters()}
+    if not last:
+        raise StudyError(
+            f"which layer of {type(network).__name__} is the classifier cannot be told: add a method get_classifier() "
+            "to it that returns the layer, a module with parameters"
+        )
     return {name for name, parameter in network.named_parameters() if id(parameter) in last}
+
+
+def with_classifier(network: nn.Module, classes: int) -> nn.Module:
+    """The network with a method `get_classifier()`, if it had none and a default is found.
+
+    That is the last linear layer with `classes` outputs, else the last 1x1 convolution with as many.
+    """
+    if hasattr(network, "get_classifier"):
+        return network
+    linear = [
+        name for name, each in network.named_modules() if isinstance(each, nn.Linear) and each.out_features == classes
+    ]
+    pointwise = [
+        name
+        for name, each in network.named_modules()
+        if isinstance(each, nn.Conv2d) and each.out_channels == classes and set(each.kernel_size) == {1}
+    ]
+    if found := linear or pointwise:
+        last = found[-1]
+        # bound, so that a copy of the network has its own
+        object.__setattr__(network, "get_classifier", MethodType(lambda self: self.get_submodule(last), network))
+    return network
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from types import ModuleType
 
 import torch
@@ -11,6 +12,8 @@ from torch import nn
 
 from study.config import TimmVariant
 from study.errors import StudyError
+from study.models.interop import with_classifier
+from study.models.own_networks import register
 
 # torchvision names these operators while it is imported, before it knows whether its compiled library was loaded.
 TORCHVISION_OPERATORS = {
@@ -52,14 +55,19 @@ def timm_network(variant: TimmVariant, classes: int, image_size: int) -> nn.Modu
     Raises StudyError if timm is missing, has no such model, or cannot build it for this side.
     """
     timm = import_timm()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Overwriting .* in registry")  # the experiment's file, imported once more
+        register(variant)
     if not timm.is_model(variant.model):
         raise StudyError(f"timm {timm.__version__} has no model named {variant.model!r}: see timm.list_models()")
     try:
-        return timm.create_model(variant.model, num_classes=classes, img_size=image_size)
+        return with_classifier(timm.create_model(variant.model, num_classes=classes, img_size=image_size), classes)
     except TypeError as error:
         if "img_size" not in str(error):
             raise
-        return timm.create_model(variant.model, num_classes=classes)  # such as ResNets, which take any side
+        return with_classifier(
+            timm.create_model(variant.model, num_classes=classes), classes
+        )  # such as ResNets, which take any side
     except (AssertionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise StudyError(

@@ -6,13 +6,25 @@ import importlib.util
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from study.config import Data, Experiment, Run, Training, Variant, override, parse_model, sentence
+from study.config import (
+    Data,
+    Experiment,
+    Run,
+    Training,
+    Variant,
+    override,
+    own_reference,
+    parse_model,
+    parse_variant,
+    sentence,
+)
 from study.errors import StudyError
+from study.own_files import OwnFile, beside
 
 
 def experiment_file(name: str) -> Path:
@@ -34,7 +46,8 @@ def load_experiment(path: Path, name: str = "experiment") -> Experiment:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses with postponed annotations look their names up
     try:
-        spec.loader.exec_module(module)
+        with beside(OwnFile(path=str(path.absolute()))):
+            spec.loader.exec_module(module)
     except StudyError as error:
         raise StudyError(f"{path}: {error}") from None
     except ValidationError as error:
@@ -44,7 +57,10 @@ def load_experiment(path: Path, name: str = "experiment") -> Experiment:
     experiment = getattr(module, name, None)
     if not isinstance(experiment, Experiment):
         raise StudyError(f"{path} defines no `{name} = study.Experiment(...)`")
-    return experiment
+    references = (own_reference(parse_variant(label)[0]) for label in experiment.variants)
+    near = {file: path.absolute().parent / file for file, _ in filter(None, references)}
+    files = {file: str(lies) for file, lies in near.items() if file.endswith(".py") and lies.is_file()}
+    return experiment.model_copy(update={"files": {**files, **experiment.files}})
 
 
 @dataclass(frozen=True)
@@ -117,26 +133,49 @@ def make_plan(experiment: Experiment, data_dir: Path | None = None, facts: Facts
     seen = data.train_images if not experiment.data.stream else experiment.training.samples or 0
     experiment.training.steps_per_epoch(seen)
     variants = resolve_variants(experiment, data.classes)
+    experiment = relabelled(experiment, dict(zip(experiment.variants, variants, strict=True)))
     if experiment.rates and (missing := [label for label in variants if label not in experiment.rates]):
         raise StudyError(f"rates name no learning rate of {', '.join(missing)}")
-    known = experiment.model_copy(update={"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint})})
-    return Plan(known, variants, data.classes, seen, data.test_images)
+    sources = {label: source for label, variant in variants.items() if (source := getattr(variant, "source", ""))}
+    changes = {"data": experiment.data.model_copy(update={"fingerprint": data.fingerprint}), "sources": sources}
+    return Plan(experiment.model_copy(update=changes), variants, data.classes, seen, data.test_images)
 
 
 def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]:
-    """Each variant of the experiment under its label, sized for the data's side and number of classes."""
+    """Each variant of the experiment under its label, in their order, sized for the data's side and number of classes.
+
+    A free switch, `mine.py:MyNet[width=?]`, stands in the label with the number that was found.
+    """
     from study.models.catalog import resolve
+    from study.models.own_networks import label_of
     from study.models.sizing import Budget, strides_of
 
     side = experiment.data.image_size
     strides = strides_of(experiment.geometry, side)
     budget = Budget(experiment.budget, experiment.match, strides, classes, side, experiment.blocks, experiment.depths)
-    variants = {label: resolve(label, budget) for label in experiment.variants}
+    resolved = {text: resolve(text, budget, experiment.files) for text in experiment.variants}
+    variants = {label_of(text, variant): variant for text, variant in resolved.items()}
+    if len(variants) < len(resolved):
+        raise StudyError(f"two of the variants {', '.join(resolved)} are the same network")
     for label, variant in variants.items():
         for other, network in variants.items():
             if label < other and variant == network:
                 raise StudyError(f"variants {label} and {other} are the same network")
     return variants
+
+
+def relabelled(experiment: Experiment, labels: Mapping[str, str]) -> Experiment:
+    """The experiment with other labels for its variants, in its claims and learning rates too."""
+    if all(old == new for old, new in labels.items()):
+        return experiment
+    claims = []
+    for claim in experiment.claims:
+        order = claim.order
+        named = tuple(labels.get(label, label) for label in order.variants)
+        claims.append(claim.model_copy(update={"ranking": str(replace(order, variants=named))}))
+    rates = {labels.get(label, label): rate for label, rate in experiment.rates.items()}
+    changes = {"variants": tuple(labels[label] for label in experiment.variants), "rates": rates}
+    return experiment.model_copy(update={**changes, "claims": tuple(claims)})
 
 
 def customise(

@@ -304,13 +304,20 @@ def _not_results(folder: Path, why: str) -> str:
 
 def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
     """The experiment with the variants, seeds and tuned rates of both. StudyError, naming what differs otherwise."""
-    rates = {**old.rates, **new.rates}
-    fixed, asked = (each.model_dump(exclude={"variants", "seeds", "claims"}) for each in (old, new))
+    rates, sources = {**old.rates, **new.rates}, {**old.sources, **new.sources}
+    for label, source in old.sources.items():
+        if sources[label] != source:
+            raise StudyError(
+                f"{label} has changed since {folder} was planned: choose another folder with --out, or bring the old "
+                "text back"
+            )
+    fixed, asked = (each.model_dump(exclude={"variants", "seeds", "claims", "files", "sources"}) for each in (old, new))
     fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
     if differs := differences(fixed, asked):
         raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
     variants, seeds = (dict.fromkeys([*a, *b]) for a, b in ((old.variants, new.variants), (old.seeds, new.seeds)))
-    return new.model_copy(update={"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates})
+    both = {"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates, "sources": sources}
+    return new.model_copy(update=both)
 
 
 def differences(old: Any, new: Any, where: str = "") -> str:

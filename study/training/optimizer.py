@@ -9,20 +9,22 @@ from torch import nn
 
 from study.config import Training
 
-UNDECAYED = ("bias_table", "table_HWC", "class_token")  # as in the official codes of MaxViT and CoaT, and in timm
-
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
-    """AdamW on the parameters that are not frozen; weight decay, if any, spares biases, norms and position tables.
+    """AdamW on the parameters that are not frozen; weight decay, if any, spares biases and norms, and more by name.
 
+    That is, parameters of fewer than two axes, and those that the network's method `no_weight_decay()` names, if it has
+    one: ours name their position tables and class tokens, as the official codes of MaxViT and CoaT do, and timm's too.
     The fused step is the same arithmetic in one kernel: used where torch has it, on CPU and CUDA.
     """
+    find = getattr(network, "no_weight_decay", None)
+    named = set(find()) if callable(find) else set()
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        group = spared if parameter.ndim < 2 or name.endswith(UNDECAYED) else decayed
+        group = spared if parameter.ndim < 2 or name in named else decayed
         group.append(parameter)
     groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": spared, "weight_decay": 0.0}]
     fused = next(network.parameters()).device.type in ("cpu", "cuda")

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from study.config import Start, TimmVariant, Variant
+from study.config import OwnVariant, Start, TimmVariant, Variant
 from study.errors import StudyError
 from study.models import build
 from study.models.interop import classifier_names, load_weights, read_weights
@@ -37,7 +37,7 @@ def build_from(start: Start, variant: Variant, classes: int, image_size: int, se
             f"the weights in {path} are not those that this run was planned with (their fingerprint is {found}, not "
             f"{start.weights}): bring the old file back, or give the same study transfer again for a run from the new"
         )
-    if isinstance(variant, TimmVariant):  # those without position tables take any side, the others do not fit then
+    if isinstance(variant, TimmVariant | OwnVariant):  # those without position tables take any side, the others do not
         network = build(variant, classes, image_size, seed)
         load_weights(network, path, new_classifier=True)
         return network
