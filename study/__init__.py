@@ -26,6 +26,8 @@ from study.config import (
 )
 from study.errors import StudyError
 
+__version__ = "0.1.0"
+
 _LAZY = {
     "build": "study.models",
     "load": "study.results",

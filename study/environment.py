@@ -9,6 +9,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from study import __version__
+
+NAME = "conv-attention-study"  # of the distribution
 LIBRARIES = ("torch", "numpy", "pandas", "scipy", "pydantic", "einops", "timm")
 
 
@@ -18,7 +21,7 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
     import torch
 
     found: dict[str, str | int] = {
-        "study": version("study"),
+        "study": __version__,
         "code": code_version(),
         "host": platform.node(),
         "python": platform.python_version(),
@@ -34,6 +37,12 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
         except PackageNotFoundError:
             found[library] = "not installed"
     return found
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra: of a checkout, or of the distribution (the import's name is another's)."""
+    here = Path(__file__).parents[1]
+    return f"pip install -e '.[{extra}]'" if (here / "pyproject.toml").exists() else f"pip install '{NAME}[{extra}]'"
 
 
 def code_version() -> str:

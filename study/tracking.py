@@ -30,7 +30,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from study.config import Run
+from study.config import Data, Run, digest, parse_model
 from study.errors import StudyError
 
 JSON = dict[str, Any]
@@ -38,6 +38,7 @@ JSON = dict[str, Any]
 GRACE = 10.0  # seconds that a run waits at its end until W&B has taken the last rows
 PUSH_GRACE = 600.0  # the same for `push`, which has nothing better to do
 PUSH_PROCESSES = 4  # runs pushed at a time: mostly they wait for the network
+LONGEST_TAG = 64  # characters that W&B takes
 FAILED = 3  # exit code of a mirror process that has said itself what went wrong
 
 # ---------------------------------------------------------------- beside a run
@@ -51,7 +52,7 @@ def check(mode: str) -> None:
         return
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:  # without an origin it is a mere folder, such as W&B itself leaves behind
-        raise StudyError(f"W&B mode {mode} needs the package wandb: install it with `pip install 'study[wandb]'`")
+        raise StudyError(f"W&B mode {mode} needs the package wandb: install it with `pip install wandb`")
     if mode == "online":
         login = f"import sys, wandb; sys.exit(0 if wandb.login(verify=False, prompt=False) else {FAILED})"
         answer = subprocess.run([sys.executable, "-P", "-c", login], env=_environment(), capture_output=True)
@@ -62,7 +63,8 @@ def check(mode: str) -> None:
 def open_mirror(
     mode: Literal["off", "offline", "online"], run: Run, experiment: str, folder: Path, project: str | None = None
 ) -> Mirror:
-    """The mirror of one run: W&B's id is the run's, the group the experiment, the name label-seed, the config the run.
+    """The mirror of one run: W&B's id is the run's, the group experiment and data, the name label-seed, the config the
+    run; tags are the variant, the data and the experiment, and the job type is train, fine-tune or probe.
 
     To be called when metrics.jsonl in `folder` is as the run will continue it. W&B's own files go to `folder`/wandb.
     `project` defaults to $WANDB_PROJECT, then to `study`. What is missing is found by `check`, not here.
@@ -175,7 +177,39 @@ def push(folder: Path, project: str | None = None, mode: Literal["offline", "onl
         return Pushed(**who, rows=int(done.stdout))
 
     with ThreadPoolExecutor(PUSH_PROCESSES) as pool:
-        return list(pool.map(push_run, sorted(folder.glob("runs/*/result.json"))))
+        pushed = list(pool.map(push_run, sorted(folder.glob("runs/*/result.json"))))
+    if pushed and (files := report_files(folder)):
+        pushed.append(_push_report(folder, experiment, files, project, mode))
+    return pushed
+
+
+def report_files(folder: Path) -> list[Path]:
+    """The report and the figures of a results folder, as far as they were made: `study report` makes them."""
+    return [*sorted(folder.glob("report.*")), *sorted(folder.glob("figures/*"))]
+
+
+def _push_report(folder: Path, experiment: str, files: list[Path], project: str | None, mode: str) -> Pushed:
+    """A W&B run of its own, `report`, whose artifact has the files; W&B keeps a new version only if they changed."""
+    described = json.loads((folder / "experiment.json").read_text())
+    group = _group(experiment, parse_model(Data, json.dumps(described.get("data", {})), f"{folder}: "))
+    request = {
+        "mode": mode,
+        "id": digest(["report", group, folder.resolve().name]),
+        "name": f"{folder.resolve().name}-report",
+        "group": group,
+        "job_type": "report",
+        "tags": [experiment[:LONGEST_TAG]],
+        "project": project or os.environ.get("WANDB_PROJECT") or "study",
+        "dir": str(folder.resolve()),
+        "bytes": 0,
+        "grace": PUSH_GRACE,
+        "artifact": {str(path.relative_to(folder)): str(path.resolve()) for path in files},
+    }
+    done = subprocess.run(
+        _COMMAND, input=json.dumps(request) + "\n", env=_environment(), capture_output=True, text=True
+    )
+    error = "" if done.returncode == 0 else done.stderr.strip() or f"W&B did not finish within {PUSH_GRACE:g} s"
+    return Pushed(request["id"], "report", 0, 0, error)
 
 
 # ---------------------------------------------------------------- the mirror process
@@ -193,16 +227,59 @@ def _environment() -> dict[str, str]:
 def _request(mode: str, run_id: str, config: JSON, experiment: str, folder: Path, project: str | None) -> JSON:
     """The first line to a mirror process: the arguments of wandb.init, and how much of metrics.jsonl is to be read."""
     metrics = folder / "metrics.jsonl"
+    data = parse_model(Data, json.dumps(config["data"]), f"{folder}: ")
+    job = "train" if config.get("start") is None else "probe" if config["training"].get("freeze") else "fine-tune"
     return {
         "mode": mode,
         "id": run_id,
         "name": f"{config['label']}-{config['seed']}",
-        "group": experiment,
+        "group": _group(experiment, data),
+        "job_type": job,
+        "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys((config["label"], data.name, experiment))],
         "project": project or os.environ.get("WANDB_PROJECT") or "study",
         "config": config,
         "dir": str(folder.resolve()),
         "bytes": metrics.stat().st_size if metrics.exists() else 0,
     }
+
+
+def _group(experiment: str, data: Data) -> str:
+    """What W&B shows together: the runs of one experiment on one data set, at one size and side."""
+    size = f"-{data.train_size}-images" if data.train_size is not None else ""
+    return f"{experiment}-{data.slug}{size}-{data.image_size}px"
+
+
+GROUPS = {
+    "running_loss": "train/running_loss",
+    "lr": "train/lr",
+    "epoch": "progress/epoch",
+    "samples": "progress/samples",
+    "steps": "progress/steps",
+    "seconds": "speed/seconds",
+    "images_per_second": "speed/images_per_second",
+    "best_test_accuracy": "test/best_accuracy",
+    "parameters": "cost/parameters",
+    "macs": "cost/macs",
+    "activation_bytes": "cost/activation_bytes",
+}
+
+
+def wandb_names(row: JSON) -> JSON:
+    """A row, or a result, under W&B's names: flat, in groups by which W&B arranges its panels.
+
+    >>> wandb_names({"step": 31, "test_accuracy": 0.5, "lr": 0.001, "environment": {"torch": "2.6"}})
+    {'step': 31, 'test/accuracy': 0.5, 'train/lr': 0.001, 'environment/torch': '2.6'}
+    """
+    named: JSON = {}
+    for key, value in row.items():
+        group, _, rest = key.partition("_")
+        if isinstance(value, dict):
+            named |= {f"{key}/{inner}": item for inner, item in value.items()}
+        elif group in ("test", "probe") and rest:
+            named[f"{group}/{rest}"] = value
+        else:
+            named[GROUPS.get(key, key)] = value
+    return named
 
 
 def mirror_process() -> None:
@@ -223,6 +300,7 @@ def _record(request: JSON, messages: Iterator[JSON]) -> int:
     import wandb
 
     grace, size, folder = request.pop("grace"), request.pop("bytes"), Path(request["dir"])
+    files: dict[str, str] = request.pop("artifact", {})
     earlier = list(folder.glob(f"wandb/*run-*-{request['id']}"))
     # the result says what the machine was, and nothing is sampled beside the training
     settings = wandb.Settings(disable_git=True, x_disable_machine_info=True, x_disable_stats=True, symlink=False)
@@ -235,13 +313,18 @@ def _record(request: JSON, messages: Iterator[JSON]) -> int:
     for message in chain(({"row": json.loads(line)} for line in lines), messages):
         result = message.get("result")
         if "row" in message and message["row"]["step"] >= run.starting_step:
-            run.log(message["row"], step=message["row"]["step"], commit=True)
+            run.log(wandb_names(message["row"]), step=message["row"]["step"], commit=True)
             rows += 1
 
     deadline = threading.Timer(grace, os._exit, (1,))  # if the run was killed, nobody else ends this process
     deadline.daemon = True
     deadline.start()
-    told = ("id", "label", "seed", "run", "final")
-    run.summary.update({key: value for key, value in (result or {}).items() if key not in told})
-    run.finish(exit_code=1 if result is None else 0)
+    told = ("id", "label", "seed", "run", "final", "checksums")
+    run.summary.update(wandb_names({key: value for key, value in (result or {}).items() if key not in told}))
+    if files:
+        artifact = wandb.Artifact(request["name"], type="report")
+        for name, path in files.items():
+            artifact.add_file(path, name=name)
+        run.log_artifact(artifact)
+    run.finish(exit_code=1 if result is None and not files else 0)
     return rows

@@ -63,6 +63,7 @@ def write_finished_run(results: Path, run: Run, rows: list[dict]) -> Path:
 
 
 ROWS = [a_row(step) for step in (0, 31, 62, 93)]
+GROUP = "generalization-fractals-32px"
 
 # ---------------------------------------------------------------- reading an offline directory back
 
@@ -125,13 +126,14 @@ def test_an_offline_run_holds_id_group_name_config_and_every_row_and_needs_no_ne
     mirror.finish(a_result(run, ROWS))
 
     recorded = run_record(tmp_path)
-    assert (recorded.run_id, recorded.run_group, recorded.display_name) == (run.id, "generalization", "C-C-T-T-0")
+    assert (recorded.run_id, recorded.run_group, recorded.display_name) == (run.id, GROUP, "C-C-T-T-0")
+    assert (recorded.job_type, list(recorded.tags)) == ("train", ["C-C-T-T", "fractals", "generalization"])
     assert recorded.project == "study"
     assert values(recorded.config.update) == run.model_dump(mode="json")
-    assert history(tmp_path) == ROWS
+    assert history(tmp_path) == [tracking.wandb_names(row) for row in ROWS]
     assert steps(tmp_path) == [row["step"] for row in ROWS]
     told = summary(tmp_path)
-    assert (told["status"], told["parameters"], told["best_test_accuracy"]) == ("ok", 123456, 1 / 3)
+    assert (told["status"], told["cost/parameters"], told["test/best_accuracy"]) == ("ok", 123456, 1 / 3)
     assert exit_codes(tmp_path) == [0]
     assert capfd.readouterr().err == ""
     assert server.connections == 0
@@ -153,11 +155,11 @@ def test_a_resumed_offline_run_is_complete_in_one_directory(tmp_path):
     second.log(ROWS[2])
     second.log({"step": 70, "running_loss": float("nan")})
     second.finish({"status": "diverged"})
-    assert history(tmp_path)[:-1] == ROWS[:3]
+    assert history(tmp_path)[:-1] == [tracking.wandb_names(row) for row in ROWS[:3]]
     last = history(tmp_path)[-1]  # W&B keeps no order of its keys
-    assert last.keys() == {"step", "running_loss"}
+    assert last.keys() == {"step", "train/running_loss"}
     assert last["step"] == 70
-    assert math.isnan(last["running_loss"])
+    assert math.isnan(last["train/running_loss"])
     assert summary(tmp_path)["status"] == "diverged"
     assert exit_codes(tmp_path) == [0]
 
@@ -296,7 +298,7 @@ def test_check_says_what_is_missing_before_any_run_starts(tmp_path, monkeypatch)
     with pytest.raises(StudyError, match="wandb login"):
         tracking.check("online")
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(StudyError, match=r"study\[wandb\]"):
+    with pytest.raises(StudyError, match="pip install wandb"):
         tracking.check("offline")
     tracking.check("off")
 
@@ -305,7 +307,7 @@ def test_a_folder_named_wandb_is_not_taken_for_the_package(tmp_path, monkeypatch
     (tmp_path / "wandb").mkdir()
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(StudyError, match=r"study\[wandb\]"):
+    with pytest.raises(StudyError, match="pip install wandb"):
         tracking.check("offline")
 
 
@@ -323,9 +325,11 @@ def test_push_offline_replays_each_finished_run_into_one_directory(tmp_path):
     (folders["torn"] / "result.json").unlink()
     second = tracking.push(tmp_path, mode="offline")
     assert [first[runs["finished"].id]] == second == [tracking.Pushed(runs["finished"].id, "C-C-T-T", 0, rows=4)]
-    assert history(folders["finished"]) == ROWS  # reading back finds the one directory
+    assert history(folders["finished"]) == [
+        tracking.wandb_names(row) for row in ROWS
+    ]  # reading back finds the one directory
     recorded = run_record(folders["finished"])
-    assert (recorded.run_id, recorded.run_group) == (runs["finished"].id, "generalization")
+    assert (recorded.run_id, recorded.run_group) == (runs["finished"].id, GROUP)
     assert values(recorded.config.update) == runs["finished"].model_dump(mode="json")
     assert not (folders["running"] / "wandb").exists()
 
@@ -344,10 +348,26 @@ def test_online_each_row_is_sent_once_however_often_a_run_is_mirrored_and_pushed
     assert [one.rows for one in tracking.push(tmp_path)] == [0]
     assert list(server.runs) == [run.id]
     (sent,) = server.runs.values()
-    assert [{key: row[key] for key in ROWS[0]} for row in sent["rows"]] == ROWS
+    named = [tracking.wandb_names(row) for row in ROWS]
+    assert [{key: row[key] for key in named[0]} for row in sent["rows"]] == named
     assert [row["_step"] for row in sent["rows"]] == [row["step"] for row in ROWS]
-    assert (sent["group"], sent["name"], sent["exitcode"]) == ("generalization", "C-C-T-T-0", 0)
+    assert (sent["group"], sent["name"], sent["exitcode"]) == (GROUP, "C-C-T-T-0", 0)
     assert {key: sent["config"][key]["value"] for key in sent["config"] if key[0] != "_"} == run.model_dump(mode="json")
+
+
+def test_the_report_and_the_figures_go_along_as_an_artifact(tmp_path):
+    write_finished_run(tmp_path, a_run(), ROWS)
+    (tmp_path / "report.html").write_text("<p>the answer</p>")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "gap_curve.svg").write_text("<svg/>")
+    report = tracking.push(tmp_path, mode="offline")[-1]
+    assert (report.label, report.error) == ("report", "")
+    found = [r.artifact or r for r in records(tmp_path) if r.WhichOneof("record_type") == "artifact"]
+    sent = [r.request.log_artifact.artifact for r in records(tmp_path) if r.WhichOneof("record_type") == "request"]
+    artifacts = [*found, *sent]
+    names = {entry.path for artifact in artifacts for entry in artifact.manifest.contents}
+    assert names == {"report.html", "figures/gap_curve.svg"}
+    assert (run_record(tmp_path).job_type, run_record(tmp_path).run_group) == ("report", GROUP)
 
 
 def test_pushing_a_folder_that_is_no_results_folder_is_said_so(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 
 from study.data.arrays import Labels
 from study.data.sources import Files, Source, whole_labels
+from study.environment import install
 from study.errors import StudyError
 
 OPTIONS = ("train", "test", "image", "label", "config")
@@ -73,7 +74,7 @@ def _load(name: str, options: Mapping[str, str], cache: Path) -> Any:
         import datasets
         from datasets.exceptions import DatasetNotFoundError
     except ImportError:
-        raise StudyError("hf: needs the library datasets: install this project with its extra hf") from None
+        raise StudyError(f"hf: needs the library datasets, this project's extra hf: {install('hf')}") from None
     folder = local(name)
     path, _, revision = (str(folder), "", "") if folder else name.partition("@")
     quiet = datasets.utils.logging.get_verbosity()

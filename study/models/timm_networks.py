@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from study.config import TimmVariant
+from study.environment import install
 from study.errors import StudyError
 from study.models.interop import with_classifier
 from study.models.own_networks import register
@@ -35,7 +36,7 @@ def import_timm() -> ModuleType:
     try:
         return importlib.import_module("timm")
     except ImportError:
-        raise StudyError("networks of timm need the extra timm: pip install 'study[timm]'") from None
+        raise StudyError(f"networks of timm need the extra timm: {install('timm')}") from None
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

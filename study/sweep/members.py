@@ -22,7 +22,7 @@ from study.sweep.store import differences
 
 NAME = "members.json"
 OLD_NAME = "family.json"  # what the first sweeps over sizes wrote: `experiment` and `images`
-JOINABLE = {"variants", "seeds", "claims", "parts"}
+JOINABLE = {"variants", "seeds", "claims", "parts", "files", "sources"}
 FORMS = {"sizes": "{}-images", "transfer": "{}px"}
 
 
