@@ -16,6 +16,7 @@ from study.errors import StudyError
 # isort: off
 from study.cli import sweeps as sweeps
 from study.cli import results as results
+from study.cli import runs as runs
 from study.cli import networks as networks
 from study.cli import data as data
 # isort: on
