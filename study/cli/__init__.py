@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from study.cli import help as help_lines
 from study.cli.options import app
 from study.config import sentence
 from study.errors import StudyError
@@ -20,6 +21,8 @@ from study.cli import runs as runs
 from study.cli import networks as networks
 from study.cli import data as data
 # isort: on
+
+help_lines.describe(app)
 
 __all__ = ["app", "main"]
 

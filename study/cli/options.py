@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from study.cli import completion
 from study.errors import StudyError
 
 if TYPE_CHECKING:
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="How should convolution and attention be stacked in a vision network? Sweeps, rankings, figures.",
+    epilog="Example: study sweep --dataset cifar100 --seeds 0-4, then study report results/generalization-cifar100",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut words at 80 columns
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
-wandb_app = typer.Typer(help="The Weights & Biases mirror.", no_args_is_help=True)
+data_app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode=None)
+wandb_app = typer.Typer(help="The Weights & Biases mirror.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 app.add_typer(wandb_app, name="wandb")
 console = Console(width=None if sys.stdout.isatty() else 160)  # files and pipes have no width: tables stay whole
@@ -32,7 +35,7 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Where data sets are kept; by default $STUDY_DATA_DIR, else a per-user cache.")
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-o", help="Any setting: -o training.lr=3e-4")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.", autocompletion=completion.folders)]
 File = Annotated[
     Path | None,
     typer.Argument(metavar="[EXPERIMENT.py]", help="By default quick; with --dataset generalization."),
@@ -41,10 +44,22 @@ Dataset = Annotated[
     str | None,
     typer.Option(
         help="fractals, cifar100, cifar100-coarse, cifar10, folder:PATH, hf:NAME, npz:PATH or FILE.py:NAME (which is "
-        "run); cut by class: NAME[0:80]"
+        "run); cut by class: NAME[0:80]",
+        autocompletion=completion.datasets,
     ),
 ]
-Variants = Annotated[str | None, typer.Option(help="Such as ViT_REL,cctt,coatnet_0,C-C-T-T[relative_bias=none]")]
+Variants = Annotated[
+    str | None,
+    typer.Option(
+        help="Such as ViT_REL, cctt, coatnet_0, C-C-T-T[relative_bias=none] or FILE.py:NAME (which is run), separated "
+        "by commas.",
+        autocompletion=completion.variants,
+    ),
+]
+Readouts = Annotated[
+    list[str] | None,
+    typer.Option("--readout", help="Readouts to show, or what --claim is about.", autocompletion=completion.readouts),
+]
 Budget = Annotated[str | None, typer.Option(help="Size of every layout, such as 1.5M.")]
 Match = Annotated[str | None, typer.Option(help="What the budget counts: parameters or macs.")]
 Geometry = Annotated[str | None, typer.Option(help="Strides of the stages: auto, paper, fine or cheap.")]
@@ -68,6 +83,23 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Measure, say how long i
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")]
 TimeLimit = Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from study import __version__
+
+        print(f"study {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def study(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Before any verb."""
 
 
 def chosen_experiment(

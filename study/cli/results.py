@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from study.cli.options import Folder, Json, app, console, wandb_app
+from study.cli.options import Folder, Json, Readouts, app, console, wandb_app
 from study.errors import StudyError
 
 
 @app.command()
 def rank(
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A results folder.")] = None,
-    readout: Annotated[list[str] | None, typer.Option(help="Readouts to show, or what --claim is about.")] = None,
+    readout: Readouts = None,
     csv: Annotated[
         Path | None, typer.Option(help="Instead of DIR, any table with columns variant, seed, value.")
     ] = None,

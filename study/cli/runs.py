@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from study.cli import completion
 from study.cli.options import DataDir, Folder, Json, app, console, print_json
 from study.errors import StudyError
 
@@ -19,7 +20,7 @@ LOG_LINES = 15
 PLOT_WIDTH, PLOT_HEIGHT = 60, 10
 
 
-@app.command(epilog="Example: study runs results/generalization-fractals 4f0c")
+@app.command()
 def runs(
     folder: Folder,
     run: Annotated[str | None, typer.Argument(metavar="[ID]", help="One run, by the start of its id.")] = None,
@@ -158,9 +159,14 @@ def plot(points: list[tuple[float, float]], width: int = PLOT_WIDTH, height: int
     return "\n".join([*lines, " " * 8 + first + " " * max(1, width - len(first) - len(last)) + last])
 
 
-@app.command(epilog="Example: study export results/generalization-fractals --no-onnx")
+@app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="A run's folder, or all of a results folder.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|DIR", help="A run's folder, or all of a results folder.", autocompletion=completion.folders
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Where to write; by default DIR/export.")] = None,
     onnx: Annotated[bool, typer.Option(help="ONNX too (the extra export), compared with torch.")] = True,
     data_dir: DataDir = None,
