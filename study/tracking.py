@@ -192,7 +192,7 @@ def _push_report(folder: Path, experiment: str, files: list[Path], project: str 
     """A W&B run of its own, `report`, whose artifact has the files; W&B keeps a new version only if they changed."""
     described = json.loads((folder / "experiment.json").read_text())
     group = _group(experiment, parse_model(Data, json.dumps(described.get("data", {})), f"{folder}: "))
-    request = {
+    request: JSON = {
         "mode": mode,
         "id": digest(["report", group, folder.resolve().name]),
         "name": f"{folder.resolve().name}-report",

@@ -40,7 +40,7 @@ def test_examples_in_docstrings_hold(example: Path) -> None:
 
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path
-    for pattern in ("README.md", "results/*/README.md", "experiments/*.py")
+    for pattern in ("README.md", "docs/*.md", "results/*/README.md", "experiments/*.py")
     for path in sorted(ROOT.glob(pattern))
 }
 
