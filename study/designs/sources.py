@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from study.config import Data, Experiment, Pretraining, Run, Start, Variant, canonical_label, scratch_label
 from study.errors import StudyError
 from study.models.catalog import resolve
