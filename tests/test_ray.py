@@ -27,7 +27,7 @@ from tests.test_sweep import wait_for
 def cluster() -> Iterator[Any]:
     """A head without room for agents, and a node with room for two."""
     if importlib.util.find_spec("ray") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("Ray is not installed: pip install 'study[ray]'")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("Ray is not installed: pip install -e '.[ray]'")
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
         for key, value in {**ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}.items():
             patch.setenv(key, value)

@@ -27,7 +27,7 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs of a results folder, or show one whole."""
-    from study.sweep.family import results_folders
+    from study.sweep.members import results_folders
     from study.sweep.store import Store
 
     found = [(store, each.id) for store in map(Store, results_folders(folder)) for each in store.runs()]
@@ -174,7 +174,7 @@ def export(
     """Write trained networks as safetensors, with configuration and ONNX."""
     from study.config import Run
     from study.export import export_run, folder_name
-    from study.sweep.family import results_folders
+    from study.sweep.members import results_folders
     from study.sweep.records import read_run
     from study.sweep.store import Store
 

@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from study.environment import install
 from study.errors import StudyError
 from study.files import write_text
 from study.sweep.executors import BROKEN, FINISHED, STOPPED, WORN, Ended, Order, lasting
@@ -177,7 +178,7 @@ def make(*, device: str, agents: int | None, settings: Mapping[str, str], addres
     Raises StudyError if Ray is not installed, for unknown settings, and if nobody says how many agents.
     """
     if find_spec("ray") is None:
-        raise StudyError("--on ray needs Ray: pip install 'study[ray]'")
+        raise StudyError(f"--on ray needs Ray: {install('ray')}")
     if agents is None:
         raise StudyError("--on ray needs --agents N, the number of tasks to have at work")
     options: dict[str, Any] = {}
