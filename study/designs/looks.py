@@ -94,7 +94,7 @@ class InLooks:
         curves = tables.curves[tables.curves["run"].isin(runs["run"])]
         return [
             verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0)
-            for claim in self.experiment.claims
+            for claim in tables.experiment.claims  # as planned, with the sizes that were found
         ]
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
