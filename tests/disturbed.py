@@ -94,3 +94,8 @@ def how_attempts_ended(store: Store, run_id: str) -> list[str]:
     """By their own word; empty for an attempt that was killed."""
     path = store.path(run_id)
     return [attempts.read(path, number).ended for number in attempts.numbers(path)]
+
+
+def parent_of(pid: int) -> int:
+    """The process that started a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -19,7 +19,7 @@ from study.sweep import attempts
 from study.sweep.executors import make_executor
 from study.sweep.executors.ray import ENVIRONMENT, Ray
 from study.sweep.store import Store
-from tests.disturbed import LONG, SHORT, assert_same, how_attempts_ended, sweep, undisturbed
+from tests.disturbed import LONG, SHORT, assert_same, how_attempts_ended, parent_of, sweep, undisturbed
 from tests.test_sweep import wait_for
 
 
@@ -51,10 +51,6 @@ def tasks(cluster: Any, agents: int = 1, **settings: str) -> Ray:
     executor = make_executor("ray", device="cpu", agents=agents, settings=settings, address=cluster.address)
     assert isinstance(executor, Ray)
     return executor
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def worker_of(store: Store, run_id: str) -> int:

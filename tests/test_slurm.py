@@ -17,7 +17,7 @@ from study.sweep import attempts
 from study.sweep.executors import make_executor
 from study.sweep.executors.slurm import Slurm
 from study.sweep.store import Store, stop
-from tests.disturbed import LONG, SHORT, assert_same, how_attempts_ended, sweep, undisturbed
+from tests.disturbed import LONG, SHORT, assert_same, how_attempts_ended, parent_of, sweep, undisturbed
 from tests.slurm_cluster import Cluster, missing, wait
 
 
@@ -94,6 +94,20 @@ def test_an_agent_that_is_warned_before_its_limit_continues(
     assert_same(store, long)
     assert how_attempts_ended(store, outcome.done[0]) == ["stopped", "done"]
     assert len(list((store.folder / "agents").glob("*.sh"))) == 1
+
+
+def test_a_job_whose_step_is_killed_is_replaced_by_another(
+    cluster: Cluster, tmp_path: Path, long: dict[str, Path]
+) -> None:
+    def kill(store: Store, run_id: str) -> None:
+        last = attempts.last(store.path(run_id))
+        assert last is not None
+        os.kill(parent_of(last.pid), signal.SIGKILL)
+
+    outcome, store = sweep(tmp_path / "results", LONG, slurm(), kill)
+    assert_same(store, long)
+    assert how_attempts_ended(store, outcome.done[0]) in (["stopped", "done"], ["", "done"])
+    assert len(list((store.folder / "agents").glob("*.sh"))) == 2
 
 
 @pytest.mark.parametrize("how", ["scancel", "study stop"])
