@@ -81,6 +81,9 @@ class Cluster:
 
     def start_controller(self) -> None:
         self._run("slurmctld")
+        ping = ["scontrol", "ping"]
+        wait(lambda: b"is UP" in subprocess.run(ping, env=self.environment, capture_output=True).stdout, 60)
+        wait((self.at / "slurmctld.pid").exists, 20)
 
     def start_node(self, node: str) -> None:
         self._run("slurmd", "-N", node)
@@ -97,21 +100,21 @@ class Cluster:
 
     def processes(self, node: str) -> list[int]:
         """Ids of a node's daemon, of its steps' daemons and of all that they started."""
-        found, parents = [], set()
+        found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                variables = (folder / "environ").read_bytes().split(b"\0")
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                if f"SLURM_CONF={self.at}/slurm.conf".encode() not in variables:
-                    continue
-                daemon = command[:3] and command[0].endswith(b"slurmd") and command[2] == node.encode()
-                if daemon or f"SLURMD_NODENAME={node}".encode() in variables:
+                if command[0].startswith(b"slurmstepd"):  # it has written its title over its environment
+                    logs = {os.readlink(file) for file in (folder / "fd").iterdir()}
+                    mine = f"{self.at}/log/{node}.log" in logs
+                else:
+                    variables = (folder / "environ").read_bytes().split(b"\0")
+                    daemon = command[0].endswith(b"slurmd") and command[2] == node.encode()
+                    mine = f"SLURM_CONF={self.at}/slurm.conf".encode() in variables and (
+                        daemon or f"SLURMD_NODENAME={node}".encode() in variables
+                    )
+                if mine:
                     found.append(int(folder.name))
-                    parents.add(int((folder / "stat").read_text().rpartition(")")[2].split()[1]))
-        for pid in parents - set(found):  # a step's daemon has written its title over its environment
-            with suppress(OSError):
-                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"slurmstepd"):
-                    found.append(pid)
         return found
 
     def nodes(self) -> dict[str, str]:
