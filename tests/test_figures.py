@@ -241,3 +241,10 @@ def test_losses_that_not_all_seeds_of_a_pair_pass_are_not_compared(tables: Table
     own = curves[curves["variant"].isin(["C-C-C-C", "ViT_REL"])]
     assert (found["loss"].iloc[0], found["loss"].iloc[-1]) == matched_region(own)
     assert difference_at_loss(curves, "C-C-C-C", "nobody").empty
+
+
+def test_one_variant_has_no_differences(tmp_path: Path) -> None:
+    curves, runs = results(["C-C-T-T"], seeds=(0,))
+    names = {path.stem for path in plot_all(curves, runs, tmp_path)}
+    assert names == set(FIGURES) - {"difference_at_loss"}
+    assert FIGURES["difference_at_loss"].draw(curves, runs).axes

@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import NDArray
 from scipy import stats
 
-from study.analysis.curves import at_losses, loss_ranges, matched_region, not_diverged
+from study.analysis.curves import at_losses, loss_ranges, matched_region, not_diverged, of_runs
 from study.analysis.curves import difference_at_loss as at_equal_loss
 from study.files import atomic
 from study.report.style import COLUMN, RC, TEXT, Style, styles
@@ -123,7 +123,7 @@ def difference_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         first.invert_xaxis()
         first.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         first.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:+g}".replace("-", "−")))
-        _keep_lines_in_view(*grid.flat[: len(pairs)])
+        _keep_lines_in_view(*grid.flat[: max(1, len(pairs))])
         figure.supxlabel("train loss (probe), nats", fontsize=7)
         figure.supylabel("difference of test accuracy, points", fontsize=7)
     return figure
@@ -202,6 +202,11 @@ FIGURES = {
 }
 
 
+def drawable(names: Iterable[str], curves: pd.DataFrame) -> list[str]:
+    """Those figures that show something: differences take two variants."""
+    return [name for name in names if name != "difference_at_loss" or curves["variant"].nunique() > 1]
+
+
 def plot_all(
     curves: pd.DataFrame, runs: pd.DataFrame, folder: Path, names: Iterable[str] = tuple(FIGURES)
 ) -> list[Path]:
@@ -210,7 +215,7 @@ def plot_all(
     The same tables give the same bytes, and files appear whole.
     """
     paths = []
-    for name in names:
+    for name in drawable(names, curves):
         figure = FIGURES[name].draw(curves, runs)
         paths += [save(figure, folder / f"{name}.{kind}") for kind in ("png", "svg")]
     return paths
@@ -272,11 +277,11 @@ def _draw_means(
 ) -> None:
     """Mean line and band of `y` at each `x` that all seeds of a variant measured; diverged runs by themselves."""
     alive = not_diverged(curves, runs)
+    ended = of_runs(curves, runs.loc[runs["status"] == "diverged", "run"])
     for label, style in styles(curves["variant"]).items():
         table = alive[alive["variant"] == label].pivot(index="run", columns=x, values=y).dropna(axis="columns")
         draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, style, logarithmic)
-        ended = curves[(curves["variant"] == label) & ~curves["run"].isin(alive["run"])]
-        for _, curve in ended.groupby("run"):
+        for _, curve in ended[ended["variant"] == label].groupby("run"):
             finite = curve[np.isfinite(curve[y])].sort_values(x)
             axes.plot(finite[x], finite[y], color=style.colour, linewidth=0.6)
             axes.plot(finite[x].tail(1), finite[y].tail(1), color=style.colour, marker="x", markersize=5)

@@ -24,10 +24,10 @@ from study.config import Claim, Experiment
 from study.errors import StudyError
 from study.report import tables
 from study.report.claim_figures import forest_plot, in_order, rank_heat_map, relation_of
-from study.report.figures import FIGURES
+from study.report.figures import FIGURES, drawable
 from study.report.inline import inline_svg, panels
 from study.report.provenance import Provenance, provenance
-from study.report.scaling_figures import drawable
+from study.report.scaling_figures import drawable as drawable_over_sizes
 from study.report.scaling_tables import scaling_tables
 from study.report.style import study_order
 from study.report.tables import Table, capitalised, number, p_value, scale_of, shown_unit
@@ -136,7 +136,7 @@ def _section(results: Results, key: str) -> Section:
         subtitle=_subtitle(experiment, runs),
         variants=study_order(runs["variant"]),
         claims=answers,
-        figures=[_curve_figure(name, curves, runs, key) for name in FIGURES_SHOWN],
+        figures=[_curve_figure(name, curves, runs, key) for name in drawable(FIGURES_SHOWN, curves)],
         tables=[*explored, *(table for table in shown if table)],
         provenance=provenance(results),
         curves=_explorable(curves),
@@ -153,7 +153,7 @@ def _section_of_members(results: Results, members: Sequence[Results], key: str) 
         figures = [
             Shown(name, kind.title, kind.caption,
                   inline_svg(kind.draw(results.points, scaling), f"{key}-{name}", f"Line chart: {kind.title}. {told}."))
-            for name, kind in drawable(scaling).items()
+            for name, kind in drawable_over_sizes(scaling).items()
         ]  # fmt: skip
         shown = scaling_tables(results.points, scaling, results.by_size)
         what = f"{len(scaling.sizes)} numbers of training images from {scaling.sizes[0]:,} to {scaling.sizes[-1]:,}"
