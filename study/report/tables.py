@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -165,8 +165,8 @@ def who_leads(curves: pd.DataFrame, runs: pd.DataFrame) -> Table | None:
             loss = found["loss"].to_numpy()
             ahead, shown = np.sign(found["difference"]), np.sign(found["low"]) + np.sign(found["high"])
             words = [_spans(loss, shown == 2 * sign) for sign in (1, -1)]
-            turns = ", ".join(f"{loss[place]:.3g}" for place in np.flatnonzero(np.diff(ahead.to_numpy())) + 1)
-            rows.append((first, second, *words, turns or "–", f"{loss[0]:.3g} to {loss[-1]:.3g}"))
+            turns = [f"{loss[place]:.3g}" for place in np.flatnonzero(np.diff(ahead.to_numpy())) + 1]
+            rows.append((first, second, *words, _ends(turns), f"{loss[0]:.3g} to {loss[-1]:.3g}"))
     header = ("first", "second", "first shown ahead at", "second shown ahead at", "turns over at", "compared at")
     note = (
         "Train losses, from early to late in training. Shown ahead: Welch's 95% t-interval of the difference of mean "
@@ -180,7 +180,12 @@ def _spans(loss: np.ndarray, inside: np.ndarray) -> str:
     """The stretches of losses in which something holds, such as `3.1 to 2.4, 0.9 to 0.5`."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
     spans = [f"{loss[start]:.3g} to {loss[end - 1]:.3g}" for start, end in zip(edges[::2], edges[1::2], strict=True)]
-    return ", ".join(spans) or "–"
+    return _ends(spans)
+
+
+def _ends(items: Sequence[str]) -> str:
+    """A list in a cell: of more than three, the first and the last."""
+    return ", ".join(items) or "–" if len(items) <= 3 else f"{items[0]}, … ({len(items) - 2} more), {items[-1]}"
 
 
 def size_and_cost(runs: pd.DataFrame) -> Table:
