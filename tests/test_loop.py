@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from itertools import count
@@ -150,6 +151,20 @@ def test_seconds_are_of_training_alone_over_all_attempts(tmp_path: Path, monkeyp
     assert [line["images_per_second"] for line in lines] == [16] * 4
     assert result is not None
     assert result["seconds"] == 15
+
+
+def test_the_curve_is_what_this_run_measured_whatever_another_writer_added(tmp_path: Path):
+    """Up to the last moment: one that was taken over may still write a line."""
+
+    def disturb() -> None:
+        if (tmp_path / "metrics.jsonl").exists():
+            with (tmp_path / "metrics.jsonl").open("a") as file:
+                file.write('{"step": 99, "test_accuracy": 1.0}\n')
+
+    result = train(run_of(), tmp_path, before_write=disturb)
+    assert result is not None
+    assert [row["step"] for row in rows(tmp_path)] == [4, 8, 12, 15]
+    assert hashlib.sha256((tmp_path / "metrics.jsonl").read_bytes()).hexdigest() == result["checksums"]["metrics.jsonl"]
 
 
 def test_what_is_seen_while_it_runs_is_the_speed_and_what_is_left():

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from study.config import Experiment
+from study.files import read_text
 from study.report.tables import Table
 from study.results import Results
 
@@ -65,7 +66,7 @@ def _time(parts: Sequence[Results]) -> tuple[str, str]:
 def _commands(results: Results) -> list[str]:
     """The commands that were given, one a line of `commands.txt`."""
     path = results.folder / "commands.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = read_text(path).splitlines() if path.exists() else []
     return list(filter(None, map(str.strip, lines)))
 
 
