@@ -156,13 +156,18 @@ def test_seconds_are_of_training_alone_over_all_attempts(tmp_path: Path, monkeyp
 def test_the_curve_is_what_this_run_measured_whatever_another_writer_added(tmp_path: Path):
     """Up to the last moment: one that was taken over may still write a line."""
 
+    metrics, disturbed = tmp_path / "metrics.jsonl", False
+
     def disturb() -> None:
-        if (tmp_path / "metrics.jsonl").exists():
-            with (tmp_path / "metrics.jsonl").open("a") as file:
+        nonlocal disturbed
+        if not disturbed and metrics.exists() and len(metrics.read_text().splitlines()) == 4:
+            disturbed = True
+            with metrics.open("a") as file:
                 file.write('{"step": 99, "test_accuracy": 1.0}\n')
 
     result = train(run_of(), tmp_path, before_write=disturb)
     assert result is not None
+    assert disturbed
     assert [row["step"] for row in rows(tmp_path)] == [4, 8, 12, 15]
     assert hashlib.sha256((tmp_path / "metrics.jsonl").read_bytes()).hexdigest() == result["checksums"]["metrics.jsonl"]
 

@@ -172,6 +172,7 @@ def test_a_function_takes_switches_and_the_side_and_is_called_again_only_when_ch
         ("def pets():\n    import sys; sys.exit(0)", "pets raised SystemExit"),
         ("def pets(): return 3", "must return train, test"),
         (RANDOM + "def pets(): return (X, Y), 3", "test is int"),
+        (RANDOM + "def pets(): return {1, 2}, (X, Y)", "train is set"),
         (RANDOM + "def pets(): return (X / 255, Y), (X, Y)", "float64, not uint8"),
         (RANDOM + "def pets(): return (X * np.nan, Y), (X, Y)", "not finite"),
         (RANDOM + "def pets(): return [(x * np.nan, 0) for x in X], (X, Y)", "image 0 of .* not finite"),
