@@ -153,6 +153,16 @@ def test_seconds_are_of_training_alone_over_all_attempts(tmp_path: Path, monkeyp
     assert result["seconds"] == 15
 
 
+def test_who_watches_is_told_of_every_step_and_row(tmp_path: Path):
+    steps: list[int] = []
+    told: list[dict[str, object]] = []
+    seen: list[dict[str, object]] = []
+    train(run_of(), tmp_path, on_step=steps.append, on_row=told.append, on_progress=seen.append)
+    assert steps == list(range(15))
+    assert [{key: row[key] for key in rows(tmp_path)[0]} for row in told] == rows(tmp_path)
+    assert {4, 8, 12, 15} <= {live["step"] for live in seen}
+
+
 def test_the_curve_is_what_this_run_measured_whatever_another_writer_added(tmp_path: Path):
     """Up to the last moment: one that was taken over may still write a line."""
 
