@@ -522,3 +522,12 @@ def test_the_committed_simulation_covers_all_designs_and_keeps_the_rates():
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(2024)
+
+
+@pytest.mark.parametrize("ending", ["zip", "xz", "gz", "bz2", "tar", "zst"])
+def test_a_broken_archive_of_a_table_is_one_sentence(tmp_path: Path, ending: str):
+    path = tmp_path / f"table.csv.{ending}"
+    path.write_bytes(bytes(range(7, 250)) * 3)
+    with pytest.raises(StudyError, match="cannot be read") as error:
+        read_table(path)
+    assert "\n" not in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -262,3 +263,27 @@ def cli_store(folder: Path):
     from study.sweep.store import Store
 
     return Store(folder)
+
+
+@pytest.mark.parametrize("folder", ["", "/", "/dev/null", "x" * 300, "/proc/1/mem"])
+@pytest.mark.parametrize("verb", ["status", "rank", "report", "plot"])
+def test_folders_that_are_none_are_a_sentence_for_every_verb(study, verb: str, folder: str) -> None:
+    answer = study(verb, folder)
+    assert answer.code == 2
+    assert answer.err.startswith("error: ")
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_planning_leaves_with_the_exit_code_of_an_interruption(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text(f"import pathlib, time\npathlib.Path({str(tmp_path / 'began')!r}).touch()\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "study.cli", "sweep", path]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    while not (tmp_path / "began").exists():
+        assert process.poll() is None
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "the same command continues" in said
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "__pycache__"] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 from pydantic import ValidationError
@@ -27,11 +29,32 @@ help_lines.describe(app)
 __all__ = ["app", "main"]
 
 
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM outside a running sweep, which has its own way to stop."""
+
+
 def main() -> None:
-    """Run the command line. What the user can mend is one sentence and exit code 2."""
+    """Run the command line. What the user can mend is one sentence and exit code 2; a signal is exit code 3."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
-    except (StudyError, ValidationError) as error:  # the latter: a noun of config.py refuses what it was given
-        said = str(error) if isinstance(error, StudyError) else sentence(error)
-        Console(stderr=True).print(f"[red]error:[/red] {escape(said)}", soft_wrap=True, highlight=False)
+    except (StudyError, ValidationError) as error:  # the latter: a noun of config refuses what it was given
+        _leave(str(error) if isinstance(error, StudyError) else sentence(error))
+    except BrokenPipeError:  # who reads our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
+    except OSError as error:
+        _leave(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
+    except Interrupted as why:
+        Console(stderr=True).print(f"stopped by {why}; the same command continues", soft_wrap=True, highlight=False)
+        sys.exit(3)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted(signal.strsignal(number) or "a signal")
+
+
+def _leave(said: str) -> None:
+    Console(stderr=True).print(f"[red]error:[/red] {escape(said)}", soft_wrap=True, highlight=False)
+    sys.exit(2)
