@@ -126,10 +126,10 @@ class Decisions:
             "different": different,
             "equal": bool(self.equal[pair]),
             "not worse": bool(self.not_worse_p[pair] < self.alpha),  # NaN, not claimed, compares false
-            "simultaneous": claimed is Relation.MUCH_GREATER or (different and word == "≫"),
+            "simultaneous": claimed is Relation.MUCH_GREATER or word == "≫",
         }
         low, high = self._around(pair, min(reach[family] for family, is_shown in shown.items() if is_shown))
-        return (low, high) if different else (min(low, 0.0), max(high, 0.0))
+        return (low, high) if different or word == "≫" else (min(low, 0.0), max(high, 0.0))
 
     def _undecided(self, pair: int, reach: Mapping[str, float]) -> tuple[float, float]:
         """The widest of the intervals that might have decided; its near end moved where a difference is shown."""
