@@ -12,13 +12,15 @@ Readouts  mean test accuracy over the matched losses; accuracy at a train loss o
 Duration  30 passes are what hours allow on two cores; there the attention-heavy layouts have not reached a train loss
           of 0.5, which the paper's curves go below: what is said holds at the losses that are reached, and the card of
           the results says which. 14 evaluations, dense early, cost about a tenth of a run
-Terms     the initialisation is the same form for all variants, chosen by experiments/initialisation.py on other seeds;
-          one learning rate until study tune has frozen one for each variant in the results folder
-Cost      25 runs of 300,000 images: about 9 hours on 2 cores of AVX2 in fp32
+Terms     one form of initialisation for all variants, torch's fan-in: the leader of experiments/initialisation.py,
+          which chooses on other seeds and has one of its two so far; one learning rate until study tune has frozen one
+          for each variant in the results folder
+Cost      25 runs of 300,000 images: some 9 hours on 2 cores without AVX-512 in fp32, by the 130 to 220 images a second
+          that a busy core gave; not run yet
 Command   study sweep --dataset cifar100
 """
 
-from study import STUDY_VARIANTS, Claim, Data, Experiment, Training
+from study import STUDY_VARIANTS, Blocks, Claim, Data, Experiment, Training
 
 SOURCE = "CoAtNet (arXiv 2106.04803), section 2.2"
 MARGINS = {"epsilon": 0.01, "delta": 0.03, "source": SOURCE}
@@ -30,6 +32,7 @@ experiment = Experiment(
     seeds=(0, 1, 2, 3, 4),
     budget=300_000,
     geometry="fine",
+    blocks=Blocks(initialisation="fan_in"),
     training=Training(epochs=30, batch_size=128, lr=1e-3, evaluations=14, probe_size=2000),
     claims=(
         Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="accuracy_at_matched_loss", **MARGINS),

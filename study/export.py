@@ -85,7 +85,7 @@ def folder_name(run: Run) -> str:
     >>> from study.config import Data, TimmVariant, Training
     >>> net = TimmVariant(model="m")
     >>> folder_name(Run(variant=net, data=Data(), training=Training(), seed=3, label="m.py:Net[a=1]"))
-    'm.py-Net-a-1-seed3-c2d3f0'
+    'm.py-Net-a-1-seed3-6df6e2'
     """
     return f"{re.sub(r'[^A-Za-z0-9_.]+', '-', run.label).strip('-.')}-seed{run.seed}-{run.id[:6]}"
 
