@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from study.report.page import write_report
+from study.report.page import write_all
 from tests.synthetic import results, results_folder
 
 pytestmark = pytest.mark.browser
@@ -60,7 +60,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = results_folder(tmp_path_factory.mktemp("results") / "generalization-cifar100", results())
-    return write_report([folder], folder / "report.html")
+    return write_all([folder], folder / "report.html")[0]
 
 
 def show(browser: Any, report: Path, width: int = 1100, scheme: str = "light", media: str = "screen") -> None:

@@ -119,7 +119,7 @@ def test_depths_can_be_given_and_widths_still_meet_the_budget(amount: int, depth
 
 @pytest.mark.parametrize("depths", ["2-2-2", "2-2-2-2-2-2", "2", "two", "2-x-2-2-2", "2--2-2-2"])
 def test_depths_that_are_not_five_numbers_are_refused(depths: str) -> None:
-    with pytest.raises(StudyError, match="depths are five numbers, for S0 to S4, such as depths=2-2-3-5-2"):
+    with pytest.raises(StudyError, match="depths are five numbers of blocks, for S0 to S4, such as depths=2-2-3-5-2"):
         resolve(f"C-C-T-T[depths={depths}]", budget(500_000))
 
 
