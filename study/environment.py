@@ -57,6 +57,18 @@ def code_version() -> str:
         return "unknown"
 
 
+def same_code(recorded: str) -> bool:
+    """Whether the package is as it was at a recorded version: commits that leave it alone do not count."""
+    now, folder = code_version(), Path(__file__).parent
+    if "+changes" in recorded + now or recorded == now or not (folder.parent / ".git").exists():
+        return recorded == now
+    try:
+        _git(folder, "diff", "--quiet", recorded, now, "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return False  # it differs, or this checkout does not know that commit
+    return True
+
+
 def processor() -> str:
     """The processor's name as the system gives it."""
     try:

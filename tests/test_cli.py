@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from study import cli
+from study import cli, environment
 from study.config import Claim, Run
 from study.sweep.store import STATES
 from tests.finished import pretend
@@ -142,6 +142,42 @@ def test_a_sweep_ends_with_the_ranking_and_the_paths(swept: tuple[Path, str]) ->
     assert json.loads((folder / "environments.json").read_text())[0]["device"] == "cpu"
     assert "sweep" in (folder / "commands.txt").read_text()
     assert f"study report {folder}" in out
+
+
+def test_code_that_changed_between_two_starts_is_said(
+    study, experiment_file: Path, swept: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = ("sweep", experiment_file, "--out", swept[0], "--seeds", "0,1", "--dry-run")
+    assert "other code" not in study(*again).out
+    for module in ("study.environment", "study.designs.base"):
+        monkeypatch.setattr(f"{module}.code_version", lambda: "0123456789ab")
+    was = json.loads((swept[0] / "environments.json").read_text())[0]["code"]
+    said = f"runs here were made or begun by other code ({was}); this is 0123456789ab"
+    assert said in study(*again).out
+
+
+def test_commits_that_leave_the_package_alone_are_the_same_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit(path: str, text: str) -> str:
+        (tmp_path / path).write_text(text)
+        git("add", ".")
+        git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", path)
+        return environment.code_version()
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    (tmp_path / "study").mkdir()
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "study" / "environment.py"))
+    first, second = commit("study/a.py", "1"), commit("README.md", "2")
+    assert first != second
+    assert environment.same_code(first)
+    third = commit("study/a.py", "3")
+    assert [environment.same_code(each) for each in (first, second, third, "unknown")] == [False, False, True, False]
+    (tmp_path / "study" / "a.py").write_text("4")
+    assert not environment.same_code(third)
 
 
 def test_verdicts_come_with_the_last_run_and_not_before(study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from study.analysis.readouts import find_readout
 from study.config import Experiment, Run
+from study.environment import code_version, same_code
 from study.errors import StudyError
 from study.sweep.display import display, duration
 from study.sweep.drive import Outcome, drive, pending
@@ -22,6 +23,7 @@ from study.sweep.executors import Executor, make_executor
 from study.sweep.executors.local import Local
 from study.sweep.measure import Speed, estimate, measure
 from study.sweep.plan import Plan
+from study.sweep.status import makers
 from study.sweep.store import Store
 
 COMPLETE, FAILURES, INCOMPLETE = 0, 1, 3  # exit codes: all done; some runs failed; stopped before the end
@@ -147,7 +149,10 @@ def _announce(
         store = Store(member.folder) if (member.folder / "experiment.json").is_file() else None
         missing = pending(store, runs, options.retry_failed) if store else runs
         ended = len(runs) - len(missing)
+        others = [code for code in makers(store, runs) if not same_code(code)] if store else []
         _say(say, f"{experiment.name} on {experiment.data.name}: {len(runs)} runs, {ended} ended, in {member.folder}")
+        if others:
+            _say(say, f"runs here were made or begun by other code ({', '.join(others)}); this is {code_version()}")
         if experiment.rates:
             tuned = ", ".join(f"{label} {rate:g}" for label, rate in experiment.rates.items())
             _say(say, f"tuned learning rates: {tuned}; then all at {experiment.training.lr:g}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from study.config import Run
 from study.sweep import attempts
 from study.sweep.members import results_folders
 from study.sweep.store import STATES, Store
@@ -50,3 +52,14 @@ def _where(store: Store, run_id: str | None, state: str) -> dict[str, Any]:
     if state == "running" and last is not None:
         return {"host": last.host, "code": last.code, "agent": last.agent, "live": last.live}
     return {}
+
+
+def makers(store: Store, runs: Iterable[Run]) -> list[str]:
+    """The versions of the code by which runs were made, or begun where they have no result, each once."""
+    found = dict[str, None]()
+    for run in runs:
+        if store.state(run.id) in ("done", "diverged"):
+            found[str(store.result(run.id)["environment"].get("code", "unknown"))] = None
+        elif last := attempts.last(store.path(run.id)):
+            found[last.code] = None
+    return list(found)
