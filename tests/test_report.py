@@ -23,7 +23,7 @@ from study.report.figures import FIGURES
 from study.report.inline import inline_svg, panels
 from study.report.page import write_all
 from study.report.sections import title_of
-from study.report.tables import Table, capitalised, latex_escape, number, p_value, to_latex, to_markdown
+from study.report.table import Table, capitalised, latex_escape, number, p_value, to_latex, to_markdown
 from study.sweep.store import Store
 from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, results, results_folder
 

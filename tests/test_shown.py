@@ -14,7 +14,8 @@ from study.analysis.curves import difference_at_loss
 from study.analysis.statistics import draw_means
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Claim
-from study.report.tables import number, relations, shown_unit, size_and_cost
+from study.report.table import number, shown_unit
+from study.report.tables import relations, size_and_cost
 from study.results import _points, load
 from tests.synthetic import curve, diverge, results, results_folder
 

@@ -18,7 +18,7 @@ from study.config import Claim
 from study.report.console import finish_sweep, rank
 from study.report.page import write_all
 from study.report.sections import read_sections
-from study.report.tables import Table, show
+from study.report.table import Table, show
 from study.results import load
 from study.sweep.store import Store
 from tests.synthetic import results, results_folder

@@ -7,13 +7,13 @@ import signal
 import sys
 
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from study.cli import help as help_lines
-from study.cli.options import app
+from study.cli.options import app, remarks
 from study.config import sentence
 from study.errors import StudyError
+from study.report.table import say
 
 # in the order in which --help lists their verbs
 # isort: off
@@ -47,7 +47,7 @@ def main() -> None:
     except OSError as error:
         _leave(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
     except Interrupted as why:
-        Console(stderr=True).print(f"stopped by {why}; the same command continues", soft_wrap=True, highlight=False)
+        say(f"stopped by {why}; the same command continues", remarks)
         sys.exit(3)
 
 
@@ -56,5 +56,5 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _leave(said: str) -> None:
-    Console(stderr=True).print(f"[red]error:[/red] {escape(said)}", soft_wrap=True, highlight=False)
+    remarks.print(Text.assemble(("error:", "red"), f" {said}"), soft_wrap=True)
     sys.exit(2)

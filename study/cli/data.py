@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from study.cli.options import DataDir, ImageSize, Json, Settings, chosen_experiment, console, data_app, print_json
 from study.errors import StudyError
+from study.report.table import Table, say, show
 
 if TYPE_CHECKING:
     from study.data import Dataset
@@ -74,12 +73,11 @@ def data_prepare(
     if as_json:
         print_json(found)
         return
-    console.print(
-        f"{escape(name)}: {found['train_images']:,} training and {found['test_images']:,} test images of "
+    say(
+        f"{name}: {found['train_images']:,} training and {found['test_images']:,} test images of "
         f"{found['image_size']} pixels, {found['classes']} classes, fingerprint {found['fingerprint']}, "
         f"in {found['seconds']:.1f} s",
-        soft_wrap=True,
-        highlight=False,
+        console,
     )
 
 
@@ -90,20 +88,15 @@ def data_list(data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         print_json([entry._asdict() | {"folder": str(entry.folder)} for entry in found])
         return
-    table = Table("data", "pixels", "training", "test", "classes", "MB", "state", "fingerprint", "folder")
+    header = ("data", "state", "fingerprint", "folder", "pixels", "training", "test", "classes", "MB")
+    rows = []
     for entry in found:
-        counts = (entry.train_images, entry.test_images, entry.classes)
-        table.add_row(
-            escape(entry.name),
-            str(entry.image_size or ""),
-            *("" if count is None else f"{count:,}" for count in counts),
-            f"{entry.bytes / 1e6:,.1f}",
-            entry.state,
-            entry.fingerprint,
-            escape(str(entry.folder)),
-        )
-    console.print(table)
-    console.print(f"{len(found)} prepared, {sum(entry.bytes for entry in found) / 1e9:,.2f} GB in all")
+        words = (entry.name, entry.state, entry.fingerprint, str(entry.folder))
+        counts = (entry.image_size, entry.train_images, entry.test_images, entry.classes)
+        numbers = ("" if count is None else f"{count:,}" for count in counts)
+        rows.append((*words, *numbers, f"{entry.bytes / 1e6:,.1f}"))
+    note = f"{len(found)} prepared, {sum(entry.bytes for entry in found) / 1e9:,.2f} GB in all"
+    show(Table("", header, tuple(rows), (note,), words=4), console)
 
 
 @data_app.command("rm")
@@ -131,7 +124,7 @@ def data_rm(
         if not sys.stdin.isatty() or as_json:
             raise StudyError(f"{len(chosen)} folders, {size / 1e6:,.1f} MB: say --yes to remove them")
         for entry in chosen:
-            console.print(str(entry.folder), soft_wrap=True)
+            say(str(entry.folder), console)
         if not typer.confirm(f"Remove {len(chosen)} folders, {size / 1e6:,.1f} MB?"):
             raise typer.Exit(1)
     for entry in chosen:
@@ -140,7 +133,7 @@ def data_rm(
         print_json([str(entry.folder) for entry in chosen])
         return
     for entry in chosen:
-        console.print(f"removed {entry.folder}", soft_wrap=True)
+        say(f"removed {entry.folder}", console)
 
 
 def _entries(data_dir: Path | None) -> list[Entry]:

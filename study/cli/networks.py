@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from study.cli.options import (
     BatchSize,
@@ -27,6 +25,7 @@ from study.cli.options import (
     print_json,
 )
 from study.errors import StudyError
+from study.report.table import Table, say, show
 
 if TYPE_CHECKING:
     from study.models.table import Column
@@ -93,7 +92,7 @@ def models(
             print_json(rows)
             return
         print_rows("1000 classes; published counts as printed, differences from these", PUBLISHED_COLUMNS, rows)
-        console.print(counted + " The CoAtNet paper seems to count softmax and bias too.", soft_wrap=True)
+        say(counted + " The CoAtNet paper seems to count softmax and bias too.", console)
         return
     own = {"image_size": 224, "classes": 1000} if name and is_published(name) else {}
     image_size, classes = image_size or own.get("image_size"), classes or own.get("classes", 100)
@@ -117,7 +116,7 @@ def models(
             print_json({"variant": label, "image_size": side, "classes": classes, "stages": rows})
             return
         print_rows(f"{label}, {side} pixels, {classes} classes", columns, rows)
-        console.print(counted + (f" {SIGNALS}" if signals else ""), soft_wrap=True)
+        say(counted + (f" {SIGNALS}" if signals else ""), console)
         return
     speeds = measure(networks, training, classes, side, slots(device, 1)[:1]) if speed else {}
     rows = [
@@ -133,24 +132,21 @@ def models(
     shared = shared_depths_in_words(networks, rows, experiment.match)
     print_rows(title, [column for column in COLUMNS if shared is None or column.key != "depths"], rows)
     if shared:
-        console.print(shared, soft_wrap=True)
+        say(shared, console)
     if signals:
         print_rows("At the start", OVERVIEW_OF_SIGNALS, rows)
-        console.print(SIGNALS, soft_wrap=True)
-    console.print(
+        say(SIGNALS, console)
+    say(
         f"{counted} Memory: activations kept for the backward pass of {training.batch_size} images in "
         f"{training.precision}. Images/s: training steps measured on this machine, one process.",
-        soft_wrap=True,
+        console,
     )
 
 
 def print_rows(title: str, columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column.title, justify="left" if column.left else "right")
-    for row in rows:
-        table.add_row(*(escape(column.show(row[column.key])) for column in columns))
-    console.print(table)
+    cells = tuple(tuple(column.show(row[column.key]) for column in columns) for row in rows)
+    header, words = tuple(column.title for column in columns), sum(column.left for column in columns)
+    show(Table(title, header, cells, words=words), console)
 
 
 @app.command()
@@ -171,15 +167,13 @@ def bench(
     if as_json:
         print_json(found)
         return
-    table = Table("ours / other", "minimum", "median", "our images/s")
-    for row in found["ratios"]:
-        table.add_row(row["name"], f"{row['minimum']:.2f}", f"{row['median']:.2f}", f"{row['speed']:,.0f}")
-    console.print(table)
+    numbers = ("{minimum:.2f}", "{median:.2f}", "{speed:,.0f}")
+    rows = tuple((row["name"], *(form.format_map(row) for form in numbers)) for row in found["ratios"])
+    show(Table("", ("ours / other", "minimum", "median", "our images/s"), rows), console)
     machine = found["environment"]
-    console.print(
+    say(
         f"{rounds} rounds, one thread, {machine['processor']}, torch {machine['torch']}; "
         f"fractals: {found['fractals_per_second']:,.0f} images/s; making them takes of a capacity step: "
         + ", ".join(f"{label} {share:.1%}" for label, share in found["stream_share"].items()),
-        soft_wrap=True,
-        highlight=False,
+        console,
     )

@@ -28,7 +28,9 @@ data_app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode
 wandb_app = typer.Typer(help="The Weights & Biases mirror.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 app.add_typer(wandb_app, name="wandb")
-console = Console(width=None if sys.stdout.isatty() else 160)  # files and pipes have no width: tables stay whole
+PLAIN: Any = {"markup": False, "highlight": False}  # what is printed is text: labels have brackets
+console = Console(width=None if sys.stdout.isatty() else 160, **PLAIN)  # files have no width: tables stay whole
+remarks = Console(stderr=True, **PLAIN)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 DataDir = Annotated[

@@ -53,7 +53,7 @@ def report(
 ) -> None:
     """One self-contained report.html with the answer, the figures and every number, and report.md beside it."""
     from study.report.page import write_all
-    from study.report.tables import say
+    from study.report.table import say
 
     for file in write_all(folders, out or folders[0] / "report.html", latex):
         say(str(file), console)
@@ -66,7 +66,7 @@ def plot(
     """Remake the figures of a results folder, and of each of its members, as PNG and SVG."""
     from study.report.console import plot_scaling
     from study.report.figures import FIGURES, plot_all
-    from study.report.tables import say
+    from study.report.table import say
     from study.results import load
 
     groups = {"all": list(FIGURES), "gap": ["gap_curve", "accuracy_at_loss", "difference_at_loss"]}
@@ -106,7 +106,7 @@ def wandb_push(
 ) -> None:
     """Replay finished runs from the local files into W&B. Can be repeated: nothing appears twice."""
     from study import tracking
-    from study.report.tables import say
+    from study.report.table import say
     from study.sweep.members import results_folders
 
     tracking.check(mode)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from study.cli import completion
 from study.cli.options import DataDir, Folder, Json, app, console, print_json
 from study.errors import StudyError
+from study.report.table import Table, say, show
 
 if TYPE_CHECKING:
     from study.sweep.store import Store
@@ -90,36 +90,33 @@ def whole(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    table = Table("run", "variant", "seed", "state", "rate", "test accuracy", "probe loss", "minutes")
+    header = ("run", "variant", "state", "seed", "rate", "test accuracy", "probe loss", "minutes")
+    cells = []
     for row in rows:
-        table.add_row(
-            row["run"], escape(row["variant"]), str(row["seed"]), row["state"], f"{row['lr']:g}",
-            *("-" if value is None else form.format(value) for form, value in (
-                ("{:.4f}", row["test_accuracy"]),
-                ("{:.4f}", row["probe_loss"]),
-                ("{:.1f}", row["seconds"] and row["seconds"] / 60),
-            )),
-        )  # fmt: skip
-    console.print(table)
+        minutes = row["seconds"] and row["seconds"] / 60
+        forms = (("{:.4f}", row["test_accuracy"]), ("{:.4f}", row["probe_loss"]), ("{:.1f}", minutes))
+        numbers = ("-" if value is None else form.format(value) for form, value in forms)
+        cells.append((row["run"], row["variant"], row["state"], str(row["seed"]), f"{row['lr']:g}", *numbers))
+    show(Table("", header, tuple(cells), words=3), console)
 
 
 def _print_whole(shown: dict[str, Any]) -> None:
     run = shown["configuration"]
-    console.print(f"[bold]{escape(run['label'])}[/bold], seed {run['seed']}: {shown['state']}", highlight=False)
-    console.print(shown["folder"], soft_wrap=True, highlight=False)
+    console.print(Text.assemble((run["label"], "bold"), f", seed {run['seed']}: {shown['state']}"))
+    say(shown["folder"], console)
     for title, values in (("Configuration", run), ("Result", shown["result"]), ("Made by", shown["environment"])):
         if values:
-            console.print(f"\n[bold]{title}[/bold]")
+            say(f"\n{title}", console, "bold")
             for key, value in dotted(values):
-                console.print(f"  {key:32} {escape(str(value))}", soft_wrap=True, highlight=False)
+                say(f"  {key:32} {value}", console)
     for key in ("test_accuracy", "probe_loss"):
         points = [(row["samples"], row[key]) for row in shown["curve"] if row.get(key) is not None]
         if points:
-            console.print(f"\n[bold]{key.replace('_', ' ')}[/bold] against samples seen")
-            console.print(plot(points), highlight=False)
+            say(f"\n{key.replace('_', ' ')} against samples seen", console, "bold")
+            say(plot(points), console)
     if shown["log"]:
-        console.print("\n[bold]The end of its log[/bold]")
-        console.print(escape("\n".join(shown["log"])), soft_wrap=True, highlight=False)
+        say("\nThe end of its log", console, "bold")
+        say("\n".join(shown["log"]), console)
 
 
 def dotted(values: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
@@ -190,4 +187,4 @@ def export(
         raise StudyError(f"{folder} has no finished run to export")
     for run, path in found:
         for file in export_run(path, into / folder_name(run), onnx, data_dir):
-            console.print(str(file), soft_wrap=True, highlight=False)
+            say(str(file), console)

@@ -44,8 +44,11 @@ from study.cli.options import (
     chosen_experiment,
     console,
     print_json,
+    remarks,
 )
 from study.errors import StudyError
+from study.report.table import Table, show
+from study.report.table import say as tell
 
 if TYPE_CHECKING:
     from study.designs import Design, Options
@@ -96,7 +99,7 @@ def sweep(
         out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
         wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
     )  # fmt: skip
-    say = Console(stderr=True) if as_json else console
+    say = remarks if as_json else console
     design: Design
     if until_decided:
         design = InLooks(experiment, options, say, max_seeds)
@@ -172,7 +175,7 @@ def transfer(
         out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
         wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
     )  # fmt: skip
-    say = Console(stderr=True) if as_json else console
+    say = remarks if as_json else console
     sides = tuple(image_size or [sources.networks[0].start.image_size])
     carry_out_and_show(Transfer(template, sources, sides, options, scratch, say), options, say, as_json)
 
@@ -232,7 +235,7 @@ def tune(
         out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
         wandb="off", dry_run=dry_run, time_limit=time_limit,
     )  # fmt: skip
-    say = Console(stderr=True) if as_json else console
+    say = remarks if as_json else console
     carry_out_and_show(Rates(experiment, options, grid, Facts(data_dir)), options, say, as_json)
 
 
@@ -273,7 +276,6 @@ def status(folder: Folder, as_json: Json = False) -> None:
     """How far a sweep is: done, running, failed and missing runs; who is at work on what, and where runs were made."""
     from collections import Counter
 
-    from study.report.tables import Table, say, show
     from study.sweep.display import line_of
     from study.sweep.status import status_of
 
@@ -291,18 +293,18 @@ def status(folder: Folder, as_json: Json = False) -> None:
         rows = tuple((label, *own) for label, own in states.items())
         title = f"{each['folder']}{rates}" if len(found) > 1 else ""
         show(Table(title, header, rows, words=len(header)), console)
-        say(", ".join(f"{count} {state}" for state, count in each["counts"].items()), console)
+        tell(", ".join(f"{count} {state}" for state, count in each["counts"].items()), console)
         for row in each["runs"]:
             name = f"{row['variant']} seed {row['seed']}"
             if row.get("live"):
-                say(f"{name}: {line_of(row['live'])} ({row['agent']} on {row['host']})", console)
+                tell(f"{name}: {line_of(row['live'])} ({row['agent']} on {row['host']})", console)
             elif row.get("why"):
-                say(f"{name} {row['state']}: {row['why']}", console)
+                tell(f"{name} {row['state']}: {row['why']}", console)
         made = Counter(
             (row["host"], row.get("code", "")) for row in each["runs"] if "host" in row and not row.get("live")
         )
         for (host, code), count in made.items():
-            say(f"made on {host} by {code or 'an unknown version'}: {count} runs", console)
+            tell(f"made on {host} by {code or 'an unknown version'}: {count} runs", console)
 
 
 @app.command()
@@ -313,7 +315,7 @@ def stop(folder: Folder) -> None:
 
     for each in results_folders(folder):
         ask(each)
-        console.print(f"asked all at work on {each} to checkpoint and leave", soft_wrap=True, markup=False)
+        tell(f"asked all at work on {each} to checkpoint and leave", console)
 
 
 @app.command()
@@ -333,4 +335,4 @@ def merge(
         return
     told = f"{len(merged.added)} runs taken into {into}, {len(merged.same)} were there"
     for sentence in (told, *merged.differing, *merged.refused):
-        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        tell(sentence, console)

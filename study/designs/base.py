@@ -17,6 +17,7 @@ from study.analysis.readouts import find_readout
 from study.config import Experiment, Run
 from study.environment import code_version, same_code
 from study.errors import StudyError
+from study.report.table import say as tell
 from study.sweep.display import display, duration
 from study.sweep.drive import Outcome, drive, pending
 from study.sweep.executors import Executor, make_executor
@@ -150,12 +151,12 @@ def _announce(
         missing = pending(store, runs, options.retry_failed) if store else runs
         ended = len(runs) - len(missing)
         others = [code for code in makers(store, runs) if not same_code(code)] if store else []
-        _say(say, f"{experiment.name} on {experiment.data.name}: {len(runs)} runs, {ended} ended, in {member.folder}")
+        tell(f"{experiment.name} on {experiment.data.name}: {len(runs)} runs, {ended} ended, in {member.folder}", say)
         if others:
-            _say(say, f"runs here were made or begun by other code ({', '.join(others)}); this is {code_version()}")
+            tell(f"runs here were made or begun by other code ({', '.join(others)}); this is {code_version()}", say)
         if experiment.rates:
             tuned = ", ".join(f"{label} {rate:g}" for label, rate in experiment.rates.items())
-            _say(say, f"tuned learning rates: {tuned}; then all at {experiment.training.lr:g}")
+            tell(f"tuned learning rates: {tuned}; then all at {experiment.training.lr:g}", say)
         planned.append({"folder": str(member.folder), "runs": len(runs), "ended": ended})
         to_come.append((member.plan, missing))
     if count := sum(len(missing) for _, missing in to_come):
@@ -169,7 +170,7 @@ def _announce(
             )
             told = f"{count} runs to go, {at_once} at a time on {executor.slots[0].device}: about {duration(seconds)}"
             planned[-1]["seconds_left_of_all"] = round(seconds)
-        _say(say, told)
+        tell(told, say)
     return planned
 
 
@@ -206,16 +207,12 @@ def _say_what_went_wrong(work: Sequence[tuple[Store, list[Run]]], outcome: Outco
             if run.id in outcome.failed:
                 log = store.failure(run.id)["log"].strip()
                 last = log.splitlines()[-1] if log else "no message"
-                _say(say, f"failed: {last} ({where / 'log.txt'})", "red")
+                tell(f"failed: {last} ({where / 'log.txt'})", say, "red")
             elif run.id in outcome.killed:
-                _say(say, f"killed: {where}; the same command continues it", "red")
+                tell(f"killed: {where}; the same command continues it", say, "red")
             elif run.id in outcome.elsewhere:
-                _say(say, f"another sweep is running {where}")
+                tell(f"another sweep is running {where}", say)
         for damaged in store.damaged().values():
-            _say(say, damaged, "red")
+            tell(damaged, say, "red")
     if outcome.stopped:
-        _say(say, f"stopped by {outcome.stopped}; the same command continues")
-
-
-def _say(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+        tell(f"stopped by {outcome.stopped}; the same command continues", say)

@@ -20,6 +20,7 @@ from study.designs.base import Member, Options, folder_of
 from study.designs.plain import member_of
 from study.errors import StudyError
 from study.report.console import finish_sweep
+from study.report.table import say as tell
 from study.results import load
 from study.sweep.looks import Looks, PlannedLook, TakenLook, plan_is_free, write_looks
 from study.sweep.plan import Facts
@@ -71,7 +72,7 @@ class InLooks:
                 yield [member_of(self.folder, seeds, facts)]
                 taken = self._take(look, looks)
             for sentence in taken.verdicts:
-                self.say.print(f"  {sentence}", soft_wrap=True, highlight=False, markup=False)
+                tell(f"  {sentence}", self.say)
             if taken.decided:
                 self.say.print("every relation is decided: no further seeds are needed")
                 return

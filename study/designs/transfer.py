@@ -15,6 +15,7 @@ from study.config import Data, Experiment, parse_model
 from study.designs.base import Member, Options, folder_of
 from study.designs.sources import Sources, plan_transfer, transfer_experiment
 from study.report.console import finish_transfer
+from study.report.table import say as tell
 from study.sweep.members import Members, join_members
 from study.sweep.plan import Facts
 
@@ -42,7 +43,7 @@ class Transfer:
 
     def prepare(self) -> None:
         for sentence in self.sources.skipped:
-            self.say.print(f"left out: {sentence}", soft_wrap=True, highlight=False, markup=False)
+            tell(f"left out: {sentence}", self.say)
         join_members(self.folder, self.members)
 
     def stages(self) -> Iterator[Sequence[Member]]:

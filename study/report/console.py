@@ -21,7 +21,8 @@ from study.files import atomic, write_json
 from study.report.figures import plot_all, save
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
-from study.report.tables import Table, number, readout_summary, relations, say, show
+from study.report.table import Table, number, say, show
+from study.report.tables import readout_summary, relations
 from study.report.transfer import transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
 from study.results import Results, load

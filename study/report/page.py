@@ -19,7 +19,7 @@ from markupsafe import Markup
 from study.files import write_text
 from study.report.sections import Answer, Section, read_sections
 from study.report.style import styles
-from study.report.tables import to_latex, to_markdown
+from study.report.table import to_latex, to_markdown
 from study.results import load
 
 SIGNS = {"confirmed": "✓", "contradicted": "✗", "undecided": "?"}  # a verdict without its colour

@@ -10,7 +10,7 @@ import pandas as pd
 
 from study.config import Experiment
 from study.files import read_text
-from study.report.tables import Table
+from study.report.table import Table
 from study.results import Results
 
 # What `study.environment` records, in the words of the report; what is not named here is a library's version.

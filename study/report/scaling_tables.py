@@ -9,7 +9,7 @@ import pandas as pd
 from study.analysis.readouts import find_readout
 from study.analysis.scaling_types import Estimate, Scaling, SizeRanking
 from study.report.style import study_order
-from study.report.tables import Table, number
+from study.report.table import Table, number
 
 
 def scaling_tables(points: pd.DataFrame, scaling: Scaling, ranked: Sequence[SizeRanking]) -> list[Table]:

@@ -30,7 +30,7 @@ from study.report.provenance import Provenance, provenance
 from study.report.scaling_figures import drawable as drawable_over_sizes
 from study.report.scaling_tables import scaling_tables
 from study.report.style import study_order
-from study.report.tables import Table, capitalised, number, p_value, scale_of, shown_unit
+from study.report.table import Table, capitalised, number, p_value, scale_of, shown_unit
 from study.report.transfer import transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
 from study.results import Results

@@ -1,18 +1,13 @@
-"""The one kind of table: cells as they are printed, for the console, HTML (by the template), Markdown and LaTeX."""
+"""What is tabulated of a sweep: relations, readouts, accuracies at equal losses, who leads where, size and cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table as Grid
-from rich.text import Text
 
 from study.analysis.curves import at_losses, difference_at_loss, loss_ranges, not_diverged
 from study.analysis.decisions import MAX_SEEDS
@@ -22,62 +17,7 @@ from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
 from study.report.figures import round_losses
 from study.report.style import study_order
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as they are printed. The first `words` columns are words, the others numbers, aligned on the right."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-    words: int = 1
-
-
-def number(value: float, unit: str, sign: str = "") -> str:
-    """A value as it is printed: accuracies in percent, others with the decimals of their unit. `sign` "+": signed."""
-    if math.isnan(value):
-        return "–"
-    match unit:
-        case "accuracy" | "points":
-            text = f"{100 * value:{sign}.2f}"
-        case "samples":
-            text = f"{value:{sign},.0f}"
-        case "nats":
-            text = f"{value:{sign}.4f}"
-        case "τ":
-            text = f"{value:{sign}.2f}"
-        case _:
-            text = f"{value:{sign}.4g}"
-    return text.replace("-", "−")
-
-
-def scale_of(unit: str) -> float:
-    """What a unit's values are multiplied with to be printed: 100 where they are fractions."""
-    return 100 if unit in ("accuracy", "points") else 1
-
-
-def p_value(p: float | None) -> str:
-    """A p-value as papers print it."""
-    if p is None or math.isnan(p):
-        return "–"
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def shown_unit(unit: str, difference: bool = False) -> str:
-    """The unit beside printed numbers: accuracies are printed in percent, their differences in points."""
-    if unit == "accuracy":
-        return "points" if difference else "%"
-    return unit
-
-
-def capitalised(text: str) -> str:
-    """A sentence's first letter made large, the rest left as it is; symbols such as ε stay what they are."""
-    return text[:1].upper() + text[1:] if text[:1].isascii() else text
-
-
-# ---------------------------------------------------------------- what is tabulated
+from study.report.table import Table, capitalised, number, p_value, shown_unit
 
 
 def relations(verdict: ClaimVerdict, unit: str) -> Table:
@@ -216,57 +156,3 @@ def size_and_cost(runs: pd.DataFrame) -> Table:
 
 def _fixed(value: float, decimals: int) -> str:
     return "–" if math.isnan(value) else f"{value:,.{decimals}f}"
-
-
-# ---------------------------------------------------------------- how it is printed
-
-
-def show(table: Table, console: Console) -> None:
-    """Print a table and its notes as they are: no cell is markup, so that `[relative_bias=none]` stays."""
-    grid = Grid(title=Text(table.title, style="italic"), title_justify="left", box=box.ROUNDED)
-    for place, header in enumerate(table.header):
-        grid.add_column(Text(header), justify="left" if place < table.words else "right")
-    for row in table.rows:
-        grid.add_row(*map(Text, row))
-    console.print(grid)
-    for note in table.notes:
-        say(note, console)
-
-
-def say(text: str, console: Console, style: str | None = None) -> None:
-    """Print one paragraph as it is."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def to_markdown(table: Table) -> str:
-    """A GitHub table under its title, its notes below."""
-    rules = ["---" if column < table.words else "---:" for column in range(len(table.header))]
-    lines = [f"### {table.title}", "", _bar(table.header), _bar(rules), *map(_bar, table.rows), ""]
-    return "\n".join([*lines, *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
-
-
-def _bar(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", ">": "$>$", "<": "$<$", "≈": r"$\approx$", "≥": r"$\geq$",
-    "≫": r"$\gg$", "≳": r"$\gtrsim$", "≠": r"$\neq$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$",
-    "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "τ": r"$\tau$", "α": r"$\alpha$", "–": "--", "…": r"\dots{}",
-}  # fmt: skip
-
-
-def latex_escape(text: str) -> str:
-    """Text as LaTeX source, with the signs of the ranking notation in mathematics."""
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-def to_latex(table: Table) -> str:
-    """A `table` environment with booktabs rules; title and notes are its caption."""
-    columns = "l" * table.words + "r" * (len(table.header) - table.words)
-    header, *rows = (" & ".join(map(latex_escape, row)) + r" \\" for row in (table.header, *table.rows))
-    caption = latex_escape(" ".join((f"{table.title}.", *table.notes)))
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", header, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    return "\n".join(lines)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from study.config import Data, canonical_label, parse_variant
-from study.report.tables import Table, number
+from study.report.table import Table, number
 from study.results import Results
 
 COLUMNS = ("row", "data", "image_size", "start", "variant", "seed", "accuracy")

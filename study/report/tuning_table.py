@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import nan
 
 from study.report.style import study_order
-from study.report.tables import Table, capitalised, number
+from study.report.table import Table, capitalised, number
 from study.sweep.tuned import Tuned, key
 
 
