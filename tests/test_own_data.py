@@ -166,9 +166,9 @@ def test_a_function_takes_switches_and_the_side_and_is_called_again_only_when_ch
     ("body", "says"),
     [
         ("pets = 3", "defines no function pets"),
-        ("1/0", r"mine\.py, line 4, pets raised ZeroDivisionError"),
+        ("1/0", r"mine\.py, line 4: running it raised ZeroDivisionError"),
         ("def pets(", "SyntaxError"),
-        ("def pets():\n    raise KeyError('no')", r"line 5, pets raised KeyError"),
+        ("def pets():\n    raise KeyError('no')", r"line 5: pets raised KeyError"),
         ("def pets():\n    import sys; sys.exit(0)", "pets raised SystemExit"),
         ("def pets(): return 3", "must return train, test"),
         (RANDOM + "def pets(): return (X, Y), 3", "test is int"),

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib.util
 import inspect
 import json
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ from study.data.sources import (
     whole_labels,
 )
 from study.errors import StudyError
+from study.own_files import OwnFile, beside, blamed, import_own
 
 AT_ONCE = 256  # images that are made before they are written
 
@@ -36,36 +32,7 @@ def recipe(path: Path, name: str, switches: Mapping[str, str]) -> list[Any]:
 
     Files that the callable reads are not in it. Raises StudyError if there is no such file.
     """
-    if not path.is_file():
-        raise StudyError(f"there is no file {path}")
-    content = hashlib.sha256()
-    for file in sorted(_own_files(path)):
-        content.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return [content.hexdigest(), name, dict(switches)]
-
-
-def _own_files(path: Path) -> set[Path]:
-    """The file and the modules beside it that it imports, directly or by way of each other."""
-    found, todo = set(), [path]
-    while todo:
-        file = todo.pop()
-        found.add(file)
-        try:
-            tree = ast.parse(file.read_bytes())
-        except (SyntaxError, ValueError, RecursionError):
-            continue  # running it says what is wrong
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                modules = [node.module]
-            else:
-                continue
-            for module in modules:
-                beside = path.parent.joinpath(*module.split("."))
-                near = {beside.with_suffix(".py"), beside / "__init__.py"}
-                todo += [other for other in near if other.is_file() and other not in found]
-    return found
+    return [OwnFile(path=str(path)).source, name, dict(switches)]
 
 
 def source(path: Path, name: str, switches: Mapping[str, str], side: int) -> Source:
@@ -75,8 +42,11 @@ def source(path: Path, name: str, switches: Mapping[str, str], side: int) -> Sou
     class_names`. A split is a pair of arrays (images, labels), or a sequence of (image, label): pictures of Pillow,
     arrays or tensors, all uint8. Raises StudyError for anything else, and for whatever the file raises.
     """
-    with _blamed(path, name):
-        make = _callable(path, name)
+    file = OwnFile(path=str(path))
+    make = getattr(import_own(file, file.source), name, None)
+    if not callable(make):
+        raise StudyError(f"{path} defines no function {name}")
+    with blamed(str(path), name), beside(file, file.source):
         given: dict[str, Any] = {key: _value(text) for key, text in switches.items()}
         if "image_size" in inspect.signature(make).parameters:
             given.setdefault("image_size", side)
@@ -106,41 +76,6 @@ def _value(text: str) -> Any:
         return text
 
 
-def _callable(path: Path, name: str) -> Callable[..., Any]:
-    spec = importlib.util.spec_from_file_location(f"data_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise StudyError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.parent))  # for what lies beside it
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise StudyError(f"{path} defines no function {name}")
-    return found
-
-
-class _blamed:  # noqa: N801
-    """Whatever the user's code raises becomes one sentence that names its line."""
-
-    def __init__(self, path: Path, name: str):
-        self.path, self.name = path, name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, StudyError | KeyboardInterrupt | GeneratorExit):
-            return
-        lines = [frame.lineno for frame in traceback.extract_tb(trace) if frame.filename == str(self.path)]
-        where = f"{self.path}, line {lines[-1]}," if lines else str(self.path)
-        message = " ".join(str(error).split())
-        raise StudyError(f"{where} {self.name} raised {type(error).__name__}: {message}") from error
-
-
 def _split(split: Any, what: str, path: Path, name: str, side: int) -> Blocks:
     if isinstance(split, tuple | list) and len(split) == 2 and getattr(split[0], "ndim", 0) >= 3:
         images, labels = as_array(split[0], f"{what} images"), whole_labels(split[1], f"{what} labels")
@@ -154,7 +89,7 @@ def _split(split: Any, what: str, path: Path, name: str, side: int) -> Blocks:
         return Blocks(len(labels), pieces)
     if not hasattr(split, "__len__") or not hasattr(split, "__getitem__"):
         raise StudyError(f"{what} is {type(split).__name__}: give images and labels, or a sequence of (image, label)")
-    with _blamed(path, name):
+    with blamed(str(path), name):
         count = len(split)
     return Blocks(count, _pieces(split, count, what, path, name, side))
 
@@ -173,7 +108,7 @@ def _pieces(split: Any, count: int, what: str, path: Path, name: str, side: int)
 
 def _pairs(split: Any, count: int, what: str, path: Path, name: str) -> Iterator[tuple[Any, Any]]:
     for number in range(count):
-        with _blamed(path, name):
+        with blamed(str(path), name):
             pair = split[number]
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise StudyError(f"item {number} of {what} is {type(pair).__name__}, not a pair (image, label)")
