@@ -243,7 +243,7 @@ def test_every_finished_run_is_fine_tuned_and_has_its_control(pretrained: Store)
 def test_runs_that_have_not_ended_well_are_left_out_and_named(pretrained: Store, tmp_path: Path) -> None:
     folder = tmp_path / "results"
     shutil.copytree(pretrained.folder, folder)
-    first, second, third, fourth = Store(folder).runs_at()
+    first, second, third, fourth = Store(folder).runs_at({})
     (folder / "runs" / first.id / "result.json").unlink()
     path = folder / "runs" / second.id / "result.json"
     diverged = {**json.loads(path.read_text()), "status": "diverged"}

@@ -58,7 +58,7 @@ def sources_of_folder(
     if unknown := [label for label in wanted if label not in known]:
         raise StudyError(f"{folder} has no variant {', '.join(unknown)}: it has {', '.join(known)}")
     networks, skipped = [], []
-    for run in store.runs_at():  # at tuned rates, if there are any
+    for run in store.runs_at(store.experiment.rates):  # at tuned rates, if there are any
         if run.label not in wanted or (seeds is not None and run.seed not in seeds):
             continue
         path = store.path(run.id).absolute() / "weights.pt"

@@ -26,7 +26,9 @@ def status_of(folder: Path) -> list[Status]:
 
 
 def _status(store: Store, rates: str) -> Status:
-    started = {(run.label, run.seed): run.id for run in store.runs_at(shared_rate=rates == "shared")}
+    started = {
+        (run.label, run.seed): run.id for run in store.runs_at({} if rates == "shared" else store.experiment.rates)
+    }
     rows = []
     for label in store.experiment.variants:
         for seed in store.experiment.seeds:

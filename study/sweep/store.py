@@ -17,7 +17,7 @@ import errno
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,13 +139,9 @@ class Store:
 
         return sorted(self._planned(), key=place)
 
-    def runs_at(self, shared_rate: bool = False) -> list[Run]:
-        """The runs at each variant's own rate where learning rates are tuned, or those at the recipe's; by label."""
-        shared, rates = self.experiment.training.lr, self.experiment.rates
-        runs = self._planned()
-        if rates:
-            at = {run.label: shared if shared_rate else rates.get(run.label, shared) for run in runs}
-            runs = [run for run in runs if run.training.lr == at[run.label]]
+    def runs_at(self, rates: Mapping[str, float]) -> list[Run]:
+        """The runs at these learning rates, and at the recipe's where a label has none; by label."""
+        runs = [run for run in self._planned() if run.training.lr == rates.get(run.label, self.experiment.training.lr)]
         order = {label: i for i, label in enumerate(self.experiment.variants)}
         return sorted(runs, key=lambda run: (order.get(run.label, len(order)), run.label, run.seed))
 
