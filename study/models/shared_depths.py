@@ -154,6 +154,8 @@ def shared_depths(budget: Budget) -> SharedDepths:
 
 
 def _search(budget: Budget, step: int, growth: tuple[float, float]) -> SharedDepths | None:
+    if not any(_Layout(name, budget, step, growth, 2, least_alone=True).widths.size for name in LAYOUTS):
+        return None  # the narrowest network of all is too large: no need to make the table of widths
     layouts = [_Layout(name, budget, step, growth, 2) for name in LAYOUTS]
     found: SharedDepths | None = None
     for distance, depths in _vectors():
@@ -187,9 +189,17 @@ def _vectors() -> Iterator[tuple[float, tuple[int, int, int, int]]]:
 class _Layout:
     """All widths worth trying of one layout, with base costs and costs of a further block in each stage."""
 
-    def __init__(self, name: str, budget: Budget, step: int, growth: tuple[float, float], stem: int):
+    def __init__(
+        self,
+        name: str,
+        budget: Budget,
+        step: int,
+        growth: tuple[float, float],
+        stem: int,
+        least_alone: bool = False,
+    ):
         self.name, self.budget = name, budget
-        widths = _width_table(step, growth)
+        widths = np.array([next(_width_rows(step, growth))]) if least_alone else _width_table(step, growth)
 
         def costs(depths: list[int], rows: np.ndarray) -> np.ndarray:
             five = tuple(np.full(len(rows), depth) for depth in depths)
@@ -225,22 +235,22 @@ class _Layout:
 
 @lru_cache
 def _width_table(step: int, growth: tuple[float, float]) -> np.ndarray:
-    """Widths of S0-S4, a row each: multiples of `step`, of coarser steps where widths are large."""
+    return np.array(list(_width_rows(step, growth)))
+
+
+def _width_rows(step: int, growth: tuple[float, float]) -> Iterator[Five]:
+    """Widths of S0-S4: multiples of `step`, of coarser steps where widths are large; the narrowest first."""
     low, high = growth
 
     def wider(width: int) -> range:
         coarse = step * max(1, int(low * width) // 64)
         return range(math.ceil(low * width / coarse) * coarse, int(high * width) + 1, coarse)
 
-    return np.array(
-        [
-            (max(step, round(2 / 3 * w1 / step) * step), w1, w2, w3, w4)
-            for w1 in range(step, 513, step)
-            for w2 in wider(w1)
-            for w3 in wider(w2)
-            for w4 in wider(w3)
-        ]
-    )
+    for w1 in range(step, 513, step):
+        for w2 in wider(w1):
+            for w3 in wider(w2):
+                for w4 in wider(w3):
+                    yield max(step, round(2 / 3 * w1 / step) * step), w1, w2, w3, w4
 
 
 def _nearest(fits: list[Fits]) -> tuple[float, list[int]]:
