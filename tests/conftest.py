@@ -15,6 +15,8 @@ from study.models.timm_networks import import_timm
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
+CLUSTERS = ("test_slurm", "test_ray")
+
 
 @pytest.fixture(scope="session")
 def timm() -> ModuleType:
@@ -22,3 +24,16 @@ def timm() -> ModuleType:
     if importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
     return import_timm()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto`: tests of clusters mostly wait, so that there are two processes more than cores."""
+    return (os.cpu_count() or 1) + 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of clusters first, those of one file in one process: they take longest, and share their cluster."""
+    for item in items:
+        if item.path.stem in CLUSTERS:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.path.stem not in CLUSTERS)
