@@ -5,6 +5,8 @@
 - Harness: `train` with its checkpoints, logging and progress, evaluation excluded, against a bare loop around the same
   network.
 - Fractals: images a second on one core, and what making them takes of a training step in the capacity experiment.
+- Further runs: what an agent needs for one run more, of one step and a small evaluation, beside a whole run of the
+  quick experiment.
 
 A ratio above 1 means that ours is faster. Times depend on the machine, ratios much less; minimum and median over the
 rounds are given, because another program can only slow a round down.
@@ -19,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -158,6 +161,43 @@ def streams(rounds: int) -> dict[str, float]:
     }
 
 
+def further_run(rounds: int) -> tuple[float, float]:
+    """Processor seconds of a further run of an agent, of one step, and what part of a run of the quick sweep that is.
+
+    The networks are those of the quick experiment; the images are a batch to train on and one of each class to test.
+    """
+    from study.sweep.agent import Agent
+    from study.sweep.executors import Order
+    from study.sweep.executors.local import slots
+    from study.sweep.measure import estimate, measure
+    from study.sweep.plan import experiment_file, load_experiment, make_plan
+    from study.sweep.store import Store
+
+    quick = load_experiment(experiment_file("quick"))
+    plan = make_plan(quick)
+    speeds = measure(plan.variants, quick.training, plan.classes, quick.data.image_size, slots("cpu", 1))
+    whole = estimate(plan.runs, plan, speeds, 1) / len(plan.runs)
+    recipe = quick.training
+    once = recipe.model_copy(
+        update={"epochs": None, "samples": recipe.batch_size, "evaluations": None, "probe_size": recipe.batch_size}
+    )
+    assert quick.data.fractals is not None
+    few = quick.data.fractals.model_copy(
+        update={"train_images": recipe.batch_size, "test_images": quick.data.fractals.classes}
+    )
+    data = quick.data.model_copy(update={"fractals": few})
+    short = quick.model_copy(update={"data": data, "training": once, "claims": ()})
+    with tempfile.TemporaryDirectory() as folder:
+        for seeds in (range(1), range(1, 1 + rounds)):  # the first of them import and load
+            store = Store.create(Path(folder), short.model_copy(update={"seeds": tuple(seeds)}))
+            store.plan(make_plan(store.experiment).runs)
+            agent = Agent(Order({folder: ""}, device="cpu", agent="bench"), threading.Event())
+            began = time.process_time()
+            agent.work()
+            seconds = (time.process_time() - began) / (len(seeds) * len(short.variants))
+    return seconds, seconds / whole
+
+
 def interleaved(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each side in each round, after one call each to warm up."""
     for call in sides.values():
@@ -207,6 +247,7 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
         "ratios": [asdict(ratio) for ratio in ratios],
         "fractals_per_second": fractals(order["rounds"]),
         "stream_share": streams(order["rounds"]),
+        "further_run": further_run(order["rounds"]),
         "environment": environment(),
     }
 

@@ -174,6 +174,9 @@ def bench(
     say(
         f"{rounds} rounds, one thread, {machine['processor']}, torch {machine['torch']}; "
         f"fractals: {found['fractals_per_second']:,.0f} images/s; making them takes of a capacity step: "
-        + ", ".join(f"{label} {share:.1%}" for label, share in found["stream_share"].items()),
+        + ", ".join(f"{label} {share:.1%}" for label, share in found["stream_share"].items())
+        + "; a further run of an agent, of one step: {:.2f} s, {:.1%} of a run of the quick sweep".format(
+            *found["further_run"]
+        ),
         console,
     )
