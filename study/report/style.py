@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 COLUMN = 3.3  # inches: one column of a two-column paper
 TEXT = 6.8  # inches: both columns
+FEW = 3  # seeds, up to which every one is drawn, and no interval
 
 
 Dashes = Literal["-"] | tuple[float, tuple[float, ...]]  # solid, or (offset, lengths on and off)
@@ -38,7 +39,7 @@ _COLOURS = ("#B93A9A", "#7F877B", "#8E4FCD", "#DC62B0")
 _LINES: tuple[tuple[Dashes, tuple[str, ...]], ...] = (
     ("-", ("P", "X", "h", "p")),
     ((0, (4, 1.5)), ("<", ">", "8", "d")),
-    ((0, (1, 1)), ("*", "H", "1", "2")),
+    ((0, (1, 1)), ("*", "H", "P", "X")),
 )
 _OTHERS = tuple(
     Style(colour, marker, dashes)
@@ -92,7 +93,8 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
     """A style for every label, in `study_order`.
 
     The study's variants have theirs. Another label's follows from a hash of its name, so that it is the same in every
-    experiment; only where two names of one figure fall on the same style does the later one move on to the next.
+    experiment; only where two names of one figure fall on the same style, or on one colour while another is free, does
+    the later one move on to the next.
     """
     chosen: dict[str, Style] = {}
     taken: set[int] = set()
@@ -101,8 +103,11 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
             chosen[label] = _STUDY[label]
             continue
         slot = int(hashlib.sha256(label.encode()).hexdigest(), 16) % len(_OTHERS)
-        while slot in taken and len(taken) < len(_OTHERS):
+        colours = {each % len(_COLOURS) for each in taken}
+        while slot in taken or (slot % len(_COLOURS) in colours and len(colours) < len(_COLOURS)):
             slot = (slot + 1) % len(_OTHERS)
+            if len(taken) == len(_OTHERS):
+                break
         taken.add(slot)
         chosen[label] = _OTHERS[slot]
     return chosen
