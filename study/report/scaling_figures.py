@@ -103,7 +103,7 @@ SCALING_FIGURES = {
         accuracy_by_images,
         "Test accuracy against training images",
         "At an equal number of samples seen. Circles: crossings, with their 95% bootstrap interval. Where a "
-        "variant has fewer seeds than elsewhere, n stands at the point.",
+        "variant or size has fewer seeds than others, n stands there.",
     ),
     "gap_by_images": ScalingFigure(
         gap_by_images, "Gap against training images", "Train (probe) minus test accuracy at the end."
@@ -129,18 +129,21 @@ def drawable(scaling: Scaling) -> dict[str, ScalingFigure]:
 def _draw_points(axes: Axes, points: pd.DataFrame, column: str) -> None:
     """Mean and band of each variant at every size at which it has a value, over the seeds that are there.
 
-    Where a variant has fewer seeds at a size than elsewhere, their number n stands at its point.
+    Where there are fewer seeds than elsewhere, their number n stands above the size, or at the variant that has fewer
+    than the others.
     """
+    counts = points.dropna(subset=[column]).groupby(["images", "variant"]).size().unstack(fill_value=0)
+    usual = counts.max(axis="columns")
+    note: Any = {"textcoords": "offset points", "fontsize": 5.5, "ha": "center", "gid": "n"}
+    for images, n in usual[usual < usual.max()].items():
+        axes.annotate(f"n={n}", (images, 1), (0, 1), xycoords=axes.get_xaxis_transform(), color="#666666", **note)
     for label, style in styles(points["variant"]).items():
         own = points[points["variant"] == label]
         table = own.pivot(index="seed", columns="images", values=column).dropna(axis="columns", how="all")
-        sizes, values = table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float)
-        draw_band(axes, sizes, values, label, style)
-        counts = np.isfinite(values).sum(axis=0)
-        for place in np.flatnonzero(counts < counts.max(initial=0)):
-            at = (sizes[place], np.nanmean(values[:, place]))
-            note: Any = {"textcoords": "offset points", "fontsize": 5.5, "color": style.colour, "ha": "center"}
-            axes.annotate(f"n={counts[place]}", at, (0, 4), gid="n", **note)
+        draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, style)
+        for images, n in table.count().items():
+            if n < usual[images]:
+                axes.annotate(f"n={n}", (images, table[images].mean()), (0, 4), color=style.colour, **note)
 
 
 def _images_axis(axes: Axes, sizes: tuple[int, ...]) -> None:
