@@ -18,7 +18,8 @@ from study.analysis.views import View
 from study.config import Claim, sentence
 from study.errors import StudyError
 from study.files import atomic, write_json
-from study.report.figures import plot_all, save
+from study.report.drawing import save
+from study.report.figures import plot_all
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
 from study.report.table import Table, number, say, show

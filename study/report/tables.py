@@ -15,7 +15,7 @@ from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict, Pair
 from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
-from study.report.figures import round_losses
+from study.report.drawing import round_losses
 from study.report.style import study_order
 from study.report.table import Table, capitalised, number, p_value, shown_unit
 
