@@ -141,9 +141,9 @@ def _draw_points(axes: Axes, points: pd.DataFrame, column: str) -> None:
         own = points[points["variant"] == label]
         table = own.pivot(index="seed", columns="images", values=column).dropna(axis="columns", how="all")
         draw_band(axes, table.columns.to_numpy(dtype=float), table.to_numpy(dtype=float), label, style)
-        for images, n in table.count().items():
+        for images, n, mean in zip(table.columns, table.count(), table.mean(), strict=True):
             if n < usual[images]:
-                axes.annotate(f"n={n}", (images, table[images].mean()), (0, 4), color=style.colour, **note)
+                axes.annotate(f"n={n}", (images, mean), (0, 4), color=style.colour, **note)
 
 
 def _images_axis(axes: Axes, sizes: tuple[int, ...]) -> None:
