@@ -25,7 +25,7 @@ from study.config import Data, Fractals
 from study.data import arrays, cifar, decode, load, parse_name, prepared, subset
 from study.data.batches import Batches, order
 from study.data.pictures import read
-from study.data.show import TILE, contact_sheet
+from study.data.show import TILE, at_hand, contact_sheet
 from study.data.sources import Blocks, Source
 from study.errors import StudyError
 
@@ -704,3 +704,16 @@ def test_the_contact_sheet_shows_short_classes_and_test_images(tmp_path):
     sheet = Image.open(contact_sheet(data, tmp_path / "sheet.png", per_class=8, split="test"))
     last = np.asarray(sheet)[2 + 4 * (TILE + 2) :, -(TILE + 2) :]
     assert (last == 255).all()  # 4 test images in the last class
+
+
+def test_what_is_at_hand_is_shown_and_nothing_is_fetched(tmp_path):
+    whole = load(FRACTALS)
+    few = at_hand(FRACTALS, tmp_path, per_class=2, classes=3)
+    assert few is not None
+    assert few.class_names == whole.class_names[:3]
+    for label in range(3):
+        first = whole.train_images[whole.train_labels == label][:2]
+        assert np.array_equal(few.train_images[few.train_labels == label], first)
+    assert at_hand(Data(name="cifar100", fingerprint="0" * 12), tmp_path) is None
+    assert at_hand(Data(name="folder:~/none", fingerprint="0" * 12), tmp_path) is None
+    assert not list(tmp_path.iterdir())
