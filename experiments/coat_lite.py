@@ -6,6 +6,7 @@ Paper     ImageNet-1K at 224 pixels, with augmentation: CoAtNet-0 25M parameters
 Here      any data set, by default the embedded fractals; one budget and one recipe. With patches of 2, CoaT-Lite's four
           scales have the sides of S1-S4 in the cheap geometry: 16, 8, 4, 2 at 32 pixels
 Readout   final test accuracy, and accuracy per multiply-add: equal size is not equal cost
+Caveat    equal in parameters, not in multiply-adds or seconds; the two were published under unlike recipes
 Cost      6 runs, 9 where rates are tuned; 6 minutes on 2 CPU cores in bf16 (results/coat_lite-fractals-bf16)
 Command   study sweep experiments/coat_lite.py
           study tune experiments/coat_lite.py --tuning-epochs 6     (before it, for tuned rates)

@@ -7,6 +7,7 @@ Here      1, 2, 5, 10, 20, 50 and 100 % of a data set, by default of 10,000 frac
           within the larger. Every run sees the same number of images, 24,000, so that all sizes cost the same and
           differ in repetition alone. Beyond 24,000 training images a run would see none twice: what the scaling laws
           say of 1.3M and 300M images supposes that training goes on as long as it must
+Caveat    one learning rate for all, not tuned, at every size; small networks on drawn images, not photographs
 Cost      105 runs; about 40 minutes on 2 CPU cores in bf16 (70 took 27: results/data_scale-fractals-bf16)
 Command   study sweep experiments/data_scale.py && study scale results/data_scale-fractals
           study sweep experiments/data_scale.py --dataset cifar100

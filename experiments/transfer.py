@@ -14,6 +14,7 @@ Recipe    Table 10's columns of fine-tuning: constant rate, no warm-up, weight d
           weights are off, as in pretraining
 Readout   final test accuracy, as in Table 2. Margins: the paper's differences are 0.61 and 0.21 points, so ε is half a
           point; Δ plays no part in these claims
+Caveat    pretraining and transfer on few classes of drawn images: far fewer and closer to each other than the paper's
 Cost      with five seeds 10, 40 and 20 runs; 5, 23 and 6 minutes on 2 CPU cores in bf16
           (results/transfer-pretraining-fractals-0-12-bf16)
 Command   study sweep experiments/transfer.py
