@@ -125,7 +125,7 @@ ENVIRONMENT = {
 def results_folder(
     folder: Path,
     tables: tuple[pd.DataFrame, pd.DataFrame],
-    claims: tuple[Claim, ...] = (Claim(ranking=PUBLISHED, source="a paper, section 1"),),
+    claims: Sequence[Claim] = (Claim(ranking=PUBLISHED, source="a paper, section 1"),),
     name: str = "generalization",
 ) -> Path:
     """A results folder that holds these tables as finished runs, as a sweep would have left it."""
@@ -136,7 +136,7 @@ def results_folder(
         training=Training(epochs=20),
         variants=tuple(dict.fromkeys(runs["variant"])),
         seeds=tuple(sorted({int(seed) for seed in runs["seed"]})),
-        claims=claims,
+        claims=tuple(claims),
     )
     store = Store.create(folder, experiment)
     for row in runs.to_dict("records"):

@@ -11,22 +11,29 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from study.analysis import claims
-from study.analysis.readouts import measure_claim, readout_table, summary
+from study.analysis.curves import at_losses, matched_region, not_diverged
+from study.analysis.readouts import find_readout, measure_claim, readout_table, summary
 from study.config import Claim
 from study.errors import StudyError
 from study.files import write_json
-from study.report.claim_figures import forest_plot, rank_heat_map
-from study.report.figures import FIGURES
-from study.report.inline import inline_svg, panels
-from study.report.page import write_all
+from study.report import sections
+from study.report.card import Card, card_of
+from study.report.claim_figures import forest_plot, rank_heat_map, relation_of
+from study.report.drawing import mean_and_interval
+from study.report.explore import of_curves, of_sizes
+from study.report.live import watch
+from study.report.page import read_report, write_all, write_markdown, write_page
 from study.report.sections import title_of
 from study.report.table import Table, capitalised, latex_escape, number, p_value, to_latex, to_markdown
+from study.results import load
 from study.sweep.store import Store
 from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, results, results_folder
 
+FEW = ("C-C-T-T", "ViT_REL")  # where it is not about how many are drawn
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -86,6 +93,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results_folder(tmp_path_factory.mktemp("results") / "generalization-cifar100", results())
 
 
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where figures are not what is tested: they take most of the time."""
+    monkeypatch.setattr(sections, "FIGURES_SHOWN", ("accuracy_at_loss",))
+
+
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Page:
     return report_of(folder)
@@ -125,11 +138,12 @@ def test_references_inside_a_figure_find_their_element(page: Page) -> None:
 
 
 def test_every_figure_has_a_text_alternative_and_a_caption(page: Page) -> None:
-    pictures = page.all("svg")
-    assert len(pictures) == len(page.all("figure")) == len(page.all("figcaption")) == 7
+    pictures = [picture for picture in page.all("svg") if picture.attributes.get("class") != "samples"]
+    assert len(pictures) == len(page.all("figure")) == len(page.all("figcaption")) == 8
     for picture in pictures:
-        assert picture.attributes["role"] == "img"
         assert all(variant in picture.attributes["aria-label"] for variant in VARIANTS)
+    assert {picture.attributes["role"] for picture in page.all("svg")} == {"img"}
+    assert len(page.all("svg")) == 8 + len(VARIANTS)
 
 
 def test_figures_take_the_pages_colours_and_font(page: Page) -> None:
@@ -143,6 +157,7 @@ def test_the_same_folder_gives_the_same_page(folder: Path, page: Page, tmp_path:
     assert write_all([folder], tmp_path / "again.html")[0].read_text(encoding="utf-8") == page.source
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_labels_are_escaped(tmp_path: Path) -> None:
     label = "a</script><b>&"
     page = report_of(results_folder(tmp_path / "results", results([label, "C-C-T-T"]), claims=()))
@@ -170,7 +185,14 @@ def test_the_answer_comes_first_with_each_relations_verdict(folder: Path, page: 
     verdict = claims.test_claim(measure_claim(claim, curves, runs)[0], claim)
     answer = page.all("article")[0]
     assert verdict.sentence in " ".join(answer.text.split())
-    assert page.text.index(verdict.verdict) < page.text.index("Curves")
+    first = page.text[: page.text.index("How it was tested")]
+    assert page.text.startswith("Which stacking has the highest test accuracy at equal training loss?")
+    best = summary(readout_table(claim.readout, curves, runs), claim.readout).iloc[0]
+    assert f"{best['variant']} is first with {100 * best['mean']:.2f}%" in first
+    counts = [verdict.count(word) or "none" for word in ("confirmed", "contradicted", "undecided")]
+    told = f"Of 10 claimed relations {counts[0]} {'is' if counts[0] in (1, 'none') else 'are'} confirmed"
+    assert f"{told}, {counts[1]} contradicted and {counts[2]} undecided" in first
+    assert "3 seeds are a pilot" in first
     words = [
         element.attributes["class"].split()[1]
         for element in page.elements
@@ -200,6 +222,7 @@ def test_how_it_was_made_is_told(page: Page) -> None:
         assert fact in made
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_diverged_failed_and_missing_runs_are_told(tmp_path: Path) -> None:
     curves, runs = diverge(*results(), run="C-C-T-T-1")
     runs = runs[(runs["run"] != "ViT_REL-2") & (runs["run"] != "C-C-C-C-0")]
@@ -221,9 +244,10 @@ def test_with_one_seed_there_is_no_verdict_and_the_reason(tmp_path: Path) -> Non
     page = report_of(results_folder(tmp_path / "results", results(seeds=(0,))))
     assert "untested: a verdict needs values from at least 2 seeds" in page.text
     assert not [element for element in page.elements if "verdict" in element.attributes.get("class", "").split()]
-    assert len(page.all("svg")) == 5
+    assert len(page.all("figure")) == 6
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_without_a_matched_region_the_answer_says_why(tmp_path: Path) -> None:
     curves, runs = results()
     early = curves[(curves["variant"] != "ViT_REL") | (curves["epoch"] < 3)]
@@ -231,6 +255,7 @@ def test_without_a_matched_region_the_answer_says_why(tmp_path: Path) -> None:
     assert page.all("article")[0].text.count("No matched region: ViT_REL seed") == 1
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_claim_on_a_variant_without_runs_is_untested(tmp_path: Path) -> None:
     page = report_of(results_folder(tmp_path / "results", results(["C-C-C-C", "C-C-C-T"])))
     assert "untested: this experiment is without C-C-T-T, C-T-T-T, ViT_REL" in page.text
@@ -238,6 +263,7 @@ def test_a_claim_on_a_variant_without_runs_is_untested(tmp_path: Path) -> None:
     assert "C-C-C-C · C-C-C-T" in page.text
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_claim_changed_after_runs_is_reported(folder: Path, page: Page, tmp_path: Path) -> None:
     assert "before any run was done" in page.text
     changed = shutil.copytree(folder, tmp_path / "results")
@@ -255,18 +281,36 @@ def test_committed_tables_without_runs_give_the_same_answers(folder: Path, page:
     assert "it stands in the runs' own folders" in report_of(committed).text
 
 
-def test_several_folders_make_one_report(folder: Path, tmp_path: Path) -> None:
-    claim = Claim(ranking="C-C-T-T ~ C-T-T-T > ViT_REL", readout="test_loss_after_samples", epsilon=0.1, delta=0.3)
-    other = results_folder(tmp_path / "capacity", results(seeds=(0, 1)), (claim,), name="capacity")
-    page = report_of(folder, other)
+@pytest.mark.usefixtures("one_figure")
+def test_several_folders_are_compared_claim_by_claim(tmp_path: Path) -> None:
+    stated = [("C-C-T-T > ViT_REL", "final_test_accuracy"), ("C-C-T-T > ViT_REL", "accuracy_at_matched_loss")]
+    other = [stated[0], ("C-C-T-T ~ ViT_REL", "test_loss_after_samples")]
+    folders = [
+        results_folder(tmp_path / name, results(FEW, (0, 1)), [Claim(ranking=r, readout=by) for r, by in claims], name)
+        for name, claims in (("generalization", stated), ("capacity", other))
+    ]
+    report = read_report(folders)
+    assert report.comparison is not None
+    assert report.comparison.header == ("relation", "readout", "Generalization on cifar100", "Capacity on cifar100")
+    rows = {row[:2]: row[2:] for row in report.comparison.rows}
+    for column, folder in enumerate(folders):
+        verdicts = load(folder).view.verdicts
+        told = {(relation_of(verdict.pairs[0]), find_readout(verdict.claim.readout)[0].title) for verdict in verdicts}
+        assert told == {key for key, cells in rows.items() if cells[column] != "–"}
+        for verdict in verdicts:
+            key = (relation_of(verdict.pairs[0]), find_readout(verdict.claim.readout)[0].title)
+            assert rows[key][column].startswith(f"{verdict.pairs[0].verdict} ")
+    word = rows["C-C-T-T > ViT_REL", "final test accuracy"][0].split()[0]
+    assert report.answer == (
+        "Of 1 claimed relations that more than one of 2 studies tested, 1 have the same verdict in each that did "
+        f"(1 {word})."
+    )
+    page = Page(write_page(report, tmp_path / "report.html").read_text())
     assert not page.open
-    links = [link.attributes["href"] for link in page.all("a")]
-    assert links == ["#s1", "#s2"]
-    assert {"s1", "s2"} <= {element.attributes.get("id") for element in page.elements}
-    assert len(page.all("article")) == 2
-    assert "Capacity on cifar100" in page.text
     ids = [element.attributes["id"] for element in page.elements if "id" in element.attributes]
     assert len(ids) == len(set(ids))
+    assert [each.text for each in page.all("h2")] == ["Generalization on cifar100", "Capacity on cifar100"]
+    assert report.comparison.rows[0][0] in write_markdown(report, tmp_path / "report.md").read_text()
 
 
 def test_a_folder_without_results_is_one_sentence(tmp_path: Path) -> None:
@@ -284,26 +328,31 @@ def test_a_folder_without_results_is_one_sentence(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- its parts
 
 
-@pytest.mark.parametrize("name", ["train_loss", "accuracy_at_loss", "gap_curve", "loss_and_accuracy"])
-def test_the_script_is_told_where_matplotlib_drew(name: str) -> None:
-    """A curve's place by the page's formula and by matplotlib's own transform agree."""
-    curves, runs = results(seeds=(0,))
-    curves = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"])
-    kind = FIGURES[name]
-    figure = kind.draw(curves, runs)
-    inline_svg(figure, "x", "")
-    height = figure.get_figheight() * 72
-    for panel, axes in zip(panels(figure, kind.panels), figure.axes, strict=True):
-        for row in curves.iloc[::17].to_dict("records"):
-            place = []
-            for axis in (panel["x"], panel["y"]):
-                scaled = np.log if axis["log"] else float
-                (first, last), value = map(scaled, axis["limits"]), scaled(row[axis["column"]])
-                start, end = axis["place"]
-                place.append(start + (value - first) / (last - first) * (end - start))
-            pixels = axes.transData.transform((row[panel["x"]["column"]], row[panel["y"]["column"]]))
-            x, y = pixels * 72 / figure.dpi
-            assert place == pytest.approx([x, height - y], abs=0.02)
+def test_the_script_draws_the_means_and_intervals_that_matplotlib_draws() -> None:
+    curves, runs = diverge(*results(seeds=range(4)), run="C-C-T-T-1")
+    lines = of_curves(curves, runs)
+    for mean in lines["time"]["means"]:
+        own = curves[(curves["variant"] == mean["variant"]) & (curves["run"] != "C-C-T-T-1")]
+        assert mean["n"] == own["run"].nunique() == (3 if mean["variant"] == "C-C-T-T" else 4)
+        np.testing.assert_allclose(mean["step"], sorted(own["step"].unique()))
+        table = own.pivot(index="run", columns="step", values="test_accuracy").to_numpy()
+        np.testing.assert_allclose(mean["test_accuracy"], mean_and_interval(table), rtol=5e-5)
+        losses = own.pivot(index="run", columns="step", values="probe_loss").to_numpy()
+        np.testing.assert_allclose(mean["probe_loss"], np.exp(mean_and_interval(np.log(losses))), rtol=5e-5)
+        np.testing.assert_allclose(mean["seconds"], own.groupby("step")["seconds"].mean(), rtol=5e-5)
+    for mean in lines["loss"]["means"]:
+        own = not_diverged(curves, runs).query("variant == @mean['variant']")
+        at = at_losses(own, "test_accuracy", mean["probe_loss"]).to_numpy()[:, 1:-1]  # the ends are rounded
+        np.testing.assert_allclose(np.array(mean["test_accuracy"])[:, 1:-1], mean_and_interval(at), rtol=2e-4)
+    np.testing.assert_allclose(lines["loss"]["region"], matched_region(not_diverged(curves, runs)))
+
+
+def test_lines_over_sizes_have_a_point_where_any_seed_has_one() -> None:
+    rows = [("C-C-T-T", 0, 100, 0.1), ("C-C-T-T", 1, 100, 0.2), ("C-C-T-T", 0, 1000, 0.4)]
+    points = pd.DataFrame(rows, columns=["variant", "seed", "images", "accuracy"]).assign(gap=0.5)
+    (mean,) = of_sizes(points)["images"]["means"]
+    assert (mean["images"], mean["n"], mean["accuracy"][0]) == ([100, 1000], 2, [0.15, 0.4])
+    assert mean["accuracy"][1][1] is None  # a single seed has no interval
 
 
 def test_forest_plot_and_heat_map_show_the_verdicts_numbers() -> None:
@@ -375,16 +424,18 @@ def test_latex_and_markdown_escape_what_would_break_them() -> None:
 
 
 def test_explored_curves_are_the_measured_ones(page: Page) -> None:
-    (script,) = [script for script in page.all("script") if script.attributes.get("id") == "curves"]
-    told = json.loads(script.text)["s1"]
-    curves, _ = results()
+    (script,) = [script for script in page.all("script") if script.attributes.get("id") == "data"]
+    told = json.loads(script.text)["lines"]["s1"]["time"]["runs"]
+    curves, runs = results()
     assert len(told) == curves["run"].nunique()
     for run in told:
         rows = curves[(curves["variant"] == run["variant"]) & (curves["seed"] == run["seed"])]
-        for column in ("step", "epoch", "probe_loss", "probe_accuracy", "test_accuracy"):
+        for column in ("step", "epoch", "samples", "seconds", "probe_loss", "probe_accuracy", "test_accuracy"):
             np.testing.assert_allclose(run[column], rows[column], rtol=5e-5)
+        assert run["macs"] == runs.set_index("variant")["macs"][run["variant"]].iloc[0]
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_the_looks_of_a_sequential_sweep_are_reported(folder: Path, tmp_path: Path) -> None:
     sequential = shutil.copytree(folder, tmp_path / "results")
     look = {"number": 1, "seeds": 5, "alpha": 0.00305}
@@ -393,3 +444,63 @@ def test_the_looks_of_a_sequential_sweep_are_reported(folder: Path, tmp_path: Pa
     text = report_of(sequential).text
     assert "5 seeds at level 0.00305" in text
     assert "undecided: 4 of 10 relations" in text
+
+
+def test_a_card_is_read_without_running_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        '"""Depth: is deeper better?\n\nClaim     yes\n          and no\nCaveat    one rate\n"""\nraise SystemExit\n'
+    )
+    folder = results_folder(tmp_path / "results", results(FEW, (0, 1)), name="mine")
+    (folder / "commands.txt").write_text(f"study sweep {path} --seeds 0-1\nstudy sweep other.py\n")
+    card = card_of(load(folder))
+    assert (card.question, card.fields["Claim"], card.caveat) == ("Is deeper better?", "yes and no", "One rate.")
+    path.write_text("no Python at all")
+    assert card_of(load(folder)) == Card()
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_a_page_that_watches_a_sweep_renews_itself_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path = results_folder(tmp_path / "results", results(FEW, (0, 1))), tmp_path / "report.html"
+    last = next(folder.glob("runs/*/result.json"))
+    kept = last.read_text()
+    last.unlink()
+    seen: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        seen.append(path.read_text())
+        if len(seen) == 2:
+            last.write_text(kept)
+
+    monkeypatch.setattr("study.report.live.time.sleep", sleep)
+    told: list[str] = []
+    assert watch([folder], path, 7, told.append)
+    assert len(seen) == 2
+    assert all('http-equiv="refresh" content="7"' in page and "3 of 4 runs have a result" in page for page in seen)
+    assert told == [f"{path}: 3 of 4 runs have a result", f"{path}: 4 of 4 runs have a result"]
+    assert "<meta http-equiv" not in path.read_text()
+    assert "3 of 4" not in path.read_text()
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_watching_says_so_before_any_run_is_done_and_stops_where_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path = results_folder(tmp_path / "results", results(FEW, (0,))), tmp_path / "report.html"
+    for result in folder.glob("runs/*/result.json"):
+        result.unlink()
+
+    def interrupt(seconds: float) -> None:
+        assert "0 of 2 runs have a result" in path.read_text()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.report.live.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        watch([folder], path, 1, lambda told: None)
+    assert "0 of 2 runs have a result" in path.read_text()
+    assert "<meta http-equiv" not in path.read_text()
+    for run in folder.glob("runs/*/"):
+        (run / "failed.json").write_text('{"when": "2026-11-20", "exit_code": 1, "log": ""}')
+    assert not watch([folder], path, 1, lambda told: None)  # nothing will come: failed runs wait for --retry-failed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,10 +27,9 @@ from study.designs.sizes import on_parts
 from study.errors import StudyError
 from study.report.console import plot_scaling
 from study.report.console import scale as show_scale
-from study.report.page import write_latex, write_markdown, write_page
+from study.report.page import Report, read_report, write_latex, write_markdown, write_page
 from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
-from study.report.sections import read_sections
 from study.results import load as load_results
 from study.sweep.plan import Facts, experiment_file, load_experiment, make_plan
 from study.sweep.status import status_of
@@ -346,28 +347,38 @@ def test_sizes_are_told_one_by_one(grown: Path) -> None:
     assert (grown / "figures" / "accuracy_by_images.svg").exists()
 
 
-def test_what_is_said_over_sizes_stands_before_the_members_in_the_report(grown: Path) -> None:
+def test_a_family_opens_with_its_own_answer_and_folds_its_members(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.report.sections.FIGURES_SHOWN", ("accuracy_at_loss",))  # of members: they take time
     found = load_results(grown)
     plot_scaling(found)
-    sections = read_sections([found])
-    assert [section.folder.name for section in sections[1:]] == [f"{size}-images" for size in (32, 80, 160, 320)]
-    text = write_markdown(sections[:3], grown / "report.md").read_text()
-    assert text.count("# Grow") == 3  # of all sizes, and of two members
+    report = read_report([grown])
+    (section,) = report.sections
+    assert [member.folder.name for member in section.members] == [f"{size}-images" for size in (32, 80, 160, 320)]
+    assert section.answer.startswith("With 32 training images C-C-T-T is first (")
+    assert ", with 320 training images ViT_REL is first (" in section.answer
+    assert "ViT_REL overtakes C-C-T-T at 100 images" in section.answer
+    text = write_markdown(report, grown / "report.md").read_text()
+    assert re.findall("^# .*", text, re.MULTILINE)[1:] == [f"# {size} training images" for size in (32, 80, 160, 320)]
     assert text.index("### Crossings") < text.index("### Size and cost")
     assert "| ViT_REL | C-C-T-T | 100 |" in text
     assert "figures/accuracy_by_images.svg" in text
-    html = write_page(sections[:1], grown / "report.html").read_text()
-    for words in ("Claims are tested in each of the sections", "Scaling laws, and where they lead", "data end here"):
-        assert words in html
-    latex = write_latex(sections[:1], grown / "report.tex").read_text()
+    html = write_page(report, grown / "report.html").read_text()
+    words = [
+        section.answer[:22],
+        "Scaling laws, and where they lead",
+        "data end here",
+        "One by one",
+        'id="s1m1"',
+        "<article",
+    ]
+    assert sorted(map(html.index, words)) == list(map(html.index, words))
+    assert html.count('<details class="member"') == 4
+    assert '<details class="member" open' not in html
+    latex = write_latex(Report([replace(section, members=[])]), grown / "report.tex").read_text()
     count = len(scaling_tables(found.points, found.scaling, found.by_size))
     assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") == count >= 3
     assert "ViT\\_REL & C-C-T-T & 100 &" in latex
-
-
-def test_how_members_were_made_is_summed_over_them(grown: Path) -> None:
-    """Promise 5: it was the largest member's alone."""
-    made = dict(read_sections([load_results(grown)])[0].provenance.table.rows)
+    made = dict(section.provenance.table.rows)  # summed over the members
     assert made["training time"] == "0.3 minutes over 16 runs, evaluation excluded"  # a second each
 
 

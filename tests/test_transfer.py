@@ -25,6 +25,7 @@ from study.errors import StudyError
 from study.models import build
 from study.models.interop import classifier_names, read_weights
 from study.report.page import write_all
+from study.report.sections import read_sections
 from study.report.transfer import seed_differences, transfer_frame, transfer_tables
 from study.results import load as load_results
 from study.sweep.measure import Speed
@@ -319,6 +320,12 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     assert shown.count("C-C-T-T > C-T-T-T") >= 2
     assert "C-C-T-T > ViT_REL" in shown  # not tested, and said so
     assert (design.folder / "transfer.csv").read_text().count("\n") == 1 + 4 + 16
+    monkeypatch.setattr("study.report.sections.FIGURES_SHOWN", ("accuracy_at_loss",))
+    section = read_sections([found])[0]
+    best = table.header[1:][np.argmax([float(cell.split()[0]) for cell in table.rows[1][1:]])]
+    assert f"at 16 pixels {best} is first (" in section.answer
+    assert "C-C-T-T" in section.figures[0].svg
+    assert len(section.figures[0].csv.splitlines()) == 1 + 4 + 16
     page = write_all([stores[1].folder], tmp_path / "report.html")[1].read_text()
     assert "pretraining on fractals[0:4], 16 pixels" in page
     assert "C-T-T-T[start=scratch]" in page

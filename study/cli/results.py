@@ -50,12 +50,27 @@ def report(
         Path | None, typer.Option(help="Where to write; by default report.html in the first folder.")
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Write the tables as LaTeX too.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow sweeps that run: renew the page until they end.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=1, help="With --watch: seconds between two looks at the files.")] = 10,
 ) -> None:
-    """One self-contained report.html with the answer, the figures and every number, and report.md beside it."""
+    """One self-contained report.html with the answer, the figures and every number, and report.md beside it.
+
+    Several folders are compared on one page: each claimed relation with its verdict in each of them.
+    """
+    from study.report.live import watch as follow
     from study.report.page import write_all
     from study.report.table import say
 
-    for file in write_all(folders, out or folders[0] / "report.html", latex):
+    path = out or folders[0] / "report.html"
+    if watch and latex:
+        raise StudyError("--latex is for what is done: leave out --watch")
+    if watch:
+        if not follow(folders, path, every, lambda told: say(told, console)):
+            raise typer.Exit(1)
+        return
+    for file in write_all(folders, path, latex):
         say(str(file), console)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ from study.results import Results
 
 # What `study.environment` records, in the words of the report; what is not named here is a library's version.
 PLACES = {
+    "host": "machine",
     "study": "study",
     "code": "code version",
     "python": "Python",
@@ -32,6 +33,11 @@ class Provenance:
 
     table: Table
     troubles: tuple[str, ...]
+
+    def without_sheet(self, data: str) -> Provenance:
+        """The same, saying that no images of the data are shown."""
+        rows = (*self.table.rows, ("images", f"none shown: {data} was not at hand where this page was made"))
+        return replace(self, table=replace(self.table, rows=rows))
 
 
 def provenance(results: Results) -> Provenance:

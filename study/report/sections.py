@@ -3,176 +3,196 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from study.analysis.claims import leave_one_seed_out, paired_by_seed
-from study.analysis.curves import not_diverged
-from study.analysis.verdicts import ClaimVerdict
-from study.analysis.views import View
-from study.config import Claim, Experiment
+from study.analysis.curves import difference_at_loss, not_diverged
+from study.config import Experiment
 from study.errors import StudyError
-from study.report import tables
-from study.report.claim_figures import forest_plot, in_order, rank_heat_map, relation_of
-from study.report.figures import FIGURES, drawable
-from study.report.inline import inline_svg, panels
+from study.report import answer, explore, tables
+from study.report.card import Card, card_of
+from study.report.claims import Answer, Shown, answers_of
+from study.report.explore import PLOTS
+from study.report.figures import FIGURES, FigureKind, drawable
+from study.report.inline import inline_svg
 from study.report.provenance import Provenance, provenance
+from study.report.scaling_figures import ScalingFigure
 from study.report.scaling_figures import drawable as drawable_over_sizes
 from study.report.scaling_tables import scaling_tables
 from study.report.style import study_order
-from study.report.table import Table, capitalised, number, p_value, scale_of, shown_unit
-from study.report.transfer import transfer_frame, transfer_tables
+from study.report.table import Table, capitalised
+from study.report.transfer import CAPTION, transfer_figure, transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
+from study.report.variants import VariantCard, contact_sheet, strip, variant_cards
 from study.results import Results
 
-FIGURES_SHOWN = ("train_loss", "test_accuracy", "accuracy_at_loss", "difference_at_loss", "gap_curve")
+FIGURES_SHOWN = (
+    "accuracy_at_loss",
+    "train_loss",
+    "test_accuracy",
+    "gap_curve",
+    "difference_at_loss",
+    "accuracy_by_cost",
+)
 READOUTS_SHOWN = ("accuracy_at_matched_loss", "final_test_accuracy", "final_gap")  # after those of the claims
-EXPLORED = ("step", "epoch", "probe_loss", "probe_accuracy", "test_loss", "test_accuracy", "gap")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A figure on the page. `panels`, as JSON, says where its curves lie, if they can be explored."""
-
-    name: str
-    title: str
-    caption: str
-    svg: Markup
-    panels: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A claim with its verdict, or with the sentence that says why there is none."""
-
-    claim: Claim
-    readout: str
-    published: list[tuple[str, str, str]]  # the relation to the one before ("" for the first), its verdict, a variant
-    measured: list[tuple[str, str]]  # the sign to the one before, a variant
-    word: str
-    sentence: str
-    facts: list[str]
-    cautions: list[str]
-    relations: Table | None
-    figures: list[Shown]
+LEADS = (("accuracy_at", "accuracy_at_loss"), ("loss", "train_loss"), ("accuracy", "test_accuracy"))  # by the readout
 
 
 @dataclass(frozen=True)
 class Section:
-    """One sweep, or what is said of members together."""
+    """One sweep, or what is said of members together. The first of `figures` answers and stands at the top.
+
+    `lines` is what the page's script draws (explore.py).
+    """
 
     key: str
     folder: Path
     title: str
     subtitle: str
+    answer: str
+    cautions: list[str]
     variants: list[str]
     claims: list[Answer]
     figures: list[Shown]
     tables: list[Table]
     provenance: Provenance
-    curves: list[dict[str, Any]]
-    cautions: Sequence[str] = ()
-    without_claims: str = "This experiment states no claim, so nothing is tested; curves and values follow."
+    lines: dict[str, explore.Lines]
+    card: Card = field(default_factory=Card)
+    members: list[Section] = field(default_factory=list)
+    cards: list[VariantCard] = field(default_factory=list)
+    strip: Shown | None = None
+    sheet: str = ""  # the contact sheet as a data: URL
 
     @property
     def all_tables(self) -> list[Table]:
         """Every table, those of the claims first."""
         return [view.relations for view in self.claims if view.relations] + self.tables
 
+    @property
+    def all_figures(self) -> list[Shown]:
+        """Every figure, those of the claims last."""
+        return [*self.figures, *(figure for view in self.claims for figure in view.figures)]
+
+    @property
+    def all_sections(self) -> Iterator[Section]:
+        """This one, then its members."""
+        yield self
+        yield from self.members
+
 
 def read_sections(folders: Sequence[Results]) -> list[Section]:
-    """A section for each results folder; one with members is followed by a section for each that has a finished run.
+    """A section for each results folder; one with members holds a section for each that has a finished run.
 
     Raises StudyError for a folder without any.
     """
     found: list[Section] = []
-    for results in folders:
-        members = [member for member in results.members if len(member.runs) and len(member.curves)]
-        if not (members if results.joined else len(results.runs) and len(results.curves)):
+    for place, results in enumerate(folders, 1):
+        members = finished(results)
+        if not members:
             raise StudyError(f"{results.folder} has no finished run: start its runs with study sweep, then report")
-        key = f"s{len(found) + 1}"
-        found.append(_section_of_members(results, members, key) if members else _section(results, key))
-        found += [_section(member, f"s{len(found) + 1 + place}") for place, member in enumerate(members)]
+        made = _section_of_members if results.joined else _section
+        found.append(made(results, f"s{place}"))
     return found
 
 
-def _section(results: Results, key: str) -> Section:
-    """What there is to say of one sweep. `key`, unique in the report, keeps its ids apart."""
+def finished(results: Results) -> list[Results]:
+    """The sweeps of a folder that have a finished run: its members or itself."""
+    sweeps = results.members if results.joined else [results]
+    return [each for each in sweeps if len(each.runs) and len(each.curves)]
+
+
+def _section(results: Results, key: str, member: str = "") -> Section:
+    """What there is to say of one sweep. `key`, unique in the report, keeps its ids apart; `member` is its name."""
     experiment, view = results.experiment, results.view
     runs, curves = view.runs, view.curves
     readouts = dict.fromkeys([*(claim.readout for claim in experiment.claims), *READOUTS_SHOWN])
     shown = [
+        tables.size_and_cost(runs),
         tables.accuracy_by_loss(curves, runs),
         tables.who_leads(curves, runs),
-        tables.size_and_cost(runs),
         *(tables.readout_summary(name, view) for name in readouts),
         *([tuning_table(results.tuned)] if results.tuned else []),
-    ]
-    answers = [
-        _answer(claim, each, results.claims_history, f"{key}-claim{place}" if each is view else f"{key}-shared{place}")
-        for each in results.views
-        if len(each.runs)
-        for place, claim in enumerate(experiment.claims, 1)
     ]
     explored = [
         tables.relations(verdict, view.find(verdict.claim.readout).unit)
         for verdict in view.explorations
         if verdict.pairs
     ]
+    card, made = Card() if member else card_of(results), provenance(results)
+    claims = answers_of(results, key)
+    sheet = "" if member else contact_sheet(experiment.data)
     return Section(
         key=key,
         folder=results.folder,
-        title=title_of(experiment),
+        title=member or title_of(experiment),
         subtitle=_subtitle(experiment, runs),
+        answer=answer.of_sweep(results),
+        cautions=[
+            *filter(None, [card.caveat]),
+            *(f"{caution}." for caution in view.cautions),
+            *dict.fromkeys(caution for claim in claims for caution in claim.cautions),
+        ],
         variants=study_order(runs["variant"]),
-        claims=answers,
-        figures=[_curve_figure(name, curves, runs, key) for name in drawable(FIGURES_SHOWN, curves)],
+        claims=claims,
+        figures=[_curve_figure(name, curves, runs, key) for name in _figures_of(experiment, curves, bool(member))],
         tables=[*explored, *(table for table in shown if table)],
-        provenance=provenance(results),
-        curves=_explorable(curves),
-        cautions=[f"{caution}." for caution in view.cautions],
+        provenance=made if sheet else made.without_sheet(experiment.data.name),
+        lines=explore.of_curves(curves, runs),
+        card=card,
+        cards=variant_cards(curves, runs),
+        strip=strip(results, key),
+        sheet=sheet,
     )
 
 
-def _section_of_members(results: Results, members: Sequence[Results], key: str) -> Section:
+def _figures_of(experiment: Experiment, curves: pd.DataFrame, brief: bool) -> list[str]:
+    """The figure of the first claim's readout before the others; of a member only those that can be explored."""
+    readout = experiment.claims[0].readout if experiment.claims else "accuracy_at_matched_loss"
+    lead = next((figure for part, figure in LEADS if part in readout), FIGURES_SHOWN[0])
+    names = [lead, *(name for name in FIGURES_SHOWN if name != lead)]
+    return [name for name in drawable(names, curves) if not brief or name in PLOTS]
+
+
+def _section_of_members(results: Results, key: str) -> Section:
     """What is said of members together; each of them has a section of its own, in which its claims are tested."""
-    experiment, figures = results.experiment, []
-    if results.design == "sizes":
-        scaling = results.scaling
-        told = "; ".join(map(str, scaling.crossings)) or "no crossings"
-        figures = [
-            Shown(name, kind.title, kind.caption,
-                  inline_svg(kind.draw(results.points, scaling), f"{key}-{name}", f"Line chart: {kind.title}. {told}."))
-            for name, kind in drawable_over_sizes(scaling).items()
-        ]  # fmt: skip
-        shown = scaling_tables(results.points, scaling, results.by_size)
-        what = f"{len(scaling.sizes)} numbers of training images from {scaling.sizes[0]:,} to {scaling.sizes[-1]:,}"
+    experiment, members = results.experiment, finished(results)
+    sizes = results.design == "sizes"
+    if sizes:
+        shown, told = scaling_tables(results.points, results.scaling, results.by_size), answer.of_sizes(results)
+        numbers = results.scaling.sizes
+        what = f"{len(numbers)} numbers of training images from {numbers[0]:,} to {numbers[-1]:,}"
     else:
-        shown = transfer_tables(results, transfer_frame(results))
+        frame = transfer_frame(results)
+        shown, told = transfer_tables(results, frame), answer.of_transfer(results)
         what = f"images of {', '.join(str(member.number) for member in members)} pixels"
     variants = study_order(variant for member in members for variant in member.runs["variant"])
+    made, sheet = provenance(results), contact_sheet(members[-1].experiment.data)
+    card, names = card_of(results), [f"{each.number:,} {'training images' if sizes else 'pixels'}" for each in members]
     return Section(
         key=key,
         folder=results.folder,
         title=title_of(experiment),
         subtitle=f"{len(variants)} variants of {experiment.budget:,} {experiment.match}, {what}, each trained "
         f"for {experiment.training.duration}",
+        answer=told,
+        cautions=[*filter(None, [card.caveat]), *dict.fromkeys(map("{}.".format, members[0].view.cautions))],
         variants=variants,
         claims=[],
-        figures=figures,
+        figures=_figures_over_sizes(results, key) if sizes else [_figure_of_transfer(frame, results, key)],
         tables=shown,
-        provenance=provenance(results),
-        curves=[],
-        without_claims="Claims are tested in each of the sections that follow.",
+        provenance=made if sheet else made.without_sheet(experiment.data.name),
+        lines=explore.of_sizes(results.points) if sizes else {},
+        card=card,
+        members=[
+            _section(each, f"{key}m{place}", name)
+            for place, (each, name) in enumerate(zip(members, names, strict=True), 1)
+        ],
+        sheet=sheet,
     )
 
 
@@ -193,146 +213,65 @@ def _subtitle(experiment: Experiment, runs: pd.DataFrame) -> str:
     )
 
 
-# ---------------------------------------------------------------- claims
-
-
-def _answer(claim: Claim, view: View, history: Sequence[dict[str, Any]], key: str) -> Answer:
-    """A claim tested on a view; what cannot be tested says why."""
-    readout = view.find(claim.readout)
-    verdict = view.verdict(claim)
-    table, measurement = view.measure_claim(claim)
-    cautions, stated = _when_stated(claim, view.experiment, history)
-    words = {pair.second: pair.verdict for pair in verdict.pairs if pair.adjacent}
-    parts = re.split(r" ([≈≳>≫?]) ", verdict.measured)
-    facts = [*(_facts(verdict, table, readout.title, readout.unit) if verdict.variants else []), *stated]
-    if verdict.variants:
-        (facts if verdict.pairs else cautions).extend(measurement.notes)  # where nothing was tested they say why
-    cautions += [f"{capitalised(caution)}." for caution in verdict.cautions]
-    if view.title:
-        facts = [f"{view.title}.", *facts]
-    return Answer(
-        claim=claim,
-        readout=readout.title + (f", {view.title[0].lower()}{view.title[1:]}" if view.title else ""),
-        published=[
-            (relation, words.get(variant, ""), variant)
-            for relation, variant in zip(["", *map(str, claim.order.relations)], claim.order.variants, strict=True)
-        ],
-        measured=list(zip(["", *parts[1::2]], parts[::2], strict=True)) if verdict.measured else [],
-        word=verdict.verdict,
-        sentence=verdict.sentence,
-        facts=facts,
-        cautions=cautions,
-        relations=tables.relations(verdict, readout.unit) if verdict.pairs else None,
-        figures=_claim_figures(verdict, readout.unit, key) if verdict.pairs else [],
-    )
-
-
-def _facts(verdict: ClaimVerdict, table: pd.DataFrame, title: str, unit: str) -> list[str]:
-    """What was tested, how, and what is known of the order as a whole."""
-    claim, unit_shown = verdict.claim, shown_unit(unit, difference=True)
-    seeds = sorted({variant.n for variant in verdict.variants})
-    margins = f"ε = {number(claim.epsilon, unit)} and Δ = {number(claim.delta, unit)} {unit_shown}"
-    facts = [
-        f"Readout: {title}. Margins: {margins}. Family-wise α = {verdict.alpha:g}. "
-        f"Seeds with a value: {' to '.join(str(n) for n in seeds[:: max(1, len(seeds) - 1)])}."
-    ]
-    if verdict.spread:
-        how = "pooled over the variants" if verdict.spread.model == "pooled" else "of each variant by itself (Welch)"
-        facts.append(f"Spread over seeds: {how}; the largest sd is {verdict.spread.sd_ratio:.1f} times the smallest.")
-    if verdict.kendall and len(verdict.variants) > 2:  # of two, τ only says which is ahead
-        order = verdict.kendall
-        ends = [math.nan if end is None else end for end in (order.low, order.high)]
-        tau, most, low, high = (number(value, "τ") for value in (order.tau, order.attainable, *ends))
-        facts.append(
-            f"Kendall's τ_b with the published order: {tau} of at most {most} "
-            f"(95% interval {low} to {high}, one-sided p {p_value(order.p)})."
-        )
-    if verdict.ranks:
-        facts.append(f"Probability that the whole ranking holds within its margins: {verdict.ranks.order_holds:.2f}.")
-    if verdict.pairs and min(seeds) > 2:
-        without = Counter(leave_one_seed_out(table, claim, verdict).values())
-        words = ", ".join(f"{word} {count} times" for word, count in without.most_common())
-        facts.append(f"With any one seed left out: {words}.")
-    if verdict.pairs and (paired := paired_by_seed(table, claim, verdict)):
-        facts.append(f"Differences taken seed by seed instead: {paired.sentence}.")
-    return facts
-
-
-def _when_stated(
-    claim: Claim, experiment: Experiment, history: Sequence[dict[str, Any]]
-) -> tuple[list[str], list[str]]:
-    """Cautions and facts on when a claim was stated: before the runs, as it should be, or with results at hand."""
-    dump = experiment.model_dump(mode="json", include={"readouts"})["readouts"]
-    plain, readout = claim.model_dump(mode="json"), dump.get(claim.readout)
-    for entry in history:
-        if plain in entry["claims"] and entry.get("readouts", {}).get(claim.readout) == readout:
-            if entry["runs_done"]:
-                return [f"Stated or changed on {entry['stated'][:10]}, when {entry['runs_done']} runs were done."], []
-            return [], [f"Stated on {entry['stated'][:10]}, before any run was done."]
-    return [], []
-
-
-def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
-    unit_shown = shown_unit(unit, difference=True)
-    told = "; ".join(
-        f"{relation_of(pair)}: {number(pair.difference, unit, '+')} "
-        f"({number(pair.low, unit, '+')} to {number(pair.high, unit, '+')}) {pair.verdict or 'not claimed'}"
-        for pair in in_order(verdict)
-    )
-    forest = Shown(
-        "forest",
-        "Differences",
-        f"Difference of each pair in {unit_shown} with the interval that decided its verdict; ±ε shaded"
-        f"{', Δ dashed' if any(pair.relation == '≫' for pair in verdict.pairs) else ''}.",
-        inline_svg(
-            forest_plot(verdict, unit_shown, scale_of(unit)), f"{key}-forest", f"Forest plot, {unit_shown}. {told}."
-        ),
-    )
-    if verdict.ranks is None:
-        return [forest]
-    likely = "; ".join(
-        f"{variant.variant} is most likely of rank {row.index(max(row)) + 1} ({max(row):.2f})"
-        for variant, row in zip(verdict.variants, verdict.ranks.matrix, strict=True)
-    )
-    heat = Shown(
-        "ranks",
-        "Probability of each rank",
-        f"Parametric bootstrap of the means, {verdict.ranks.draws:,} draws; rank 1 is the best.",
-        inline_svg(rank_heat_map(verdict), f"{key}-ranks", f"Heat map of rank probabilities. {likely}."),
-    )
-    return [forest, heat]
-
-
-# ---------------------------------------------------------------- curves
+# ---------------------------------------------------------------- figures
 
 
 def _curve_figure(name: str, curves: pd.DataFrame, runs: pd.DataFrame, key: str) -> Shown:
     kind = FIGURES[name]
-    figure: Figure = kind.draw(curves, runs)
-    whole = not_diverged(curves, runs)
-    last = whole.sort_values("step").drop_duplicates("run", keep="last").groupby("variant")
+    last = not_diverged(curves, runs).sort_values("step").drop_duplicates("run", keep="last").groupby("variant")
     means = last[["probe_loss", "probe_accuracy", "test_accuracy"]].mean().to_dict("index")
     told = "; ".join(
         f"{variant} train loss {means[variant]['probe_loss']:.3g}, train accuracy "
         f"{means[variant]['probe_accuracy']:.1%}, test accuracy {means[variant]['test_accuracy']:.1%}"
         for variant in study_order(map(str, means))
     )
-    svg = inline_svg(figure, f"{key}-{name}", f"Line chart: {kind.title}. Means at the last evaluation: {told}.")
-    where = json.dumps(panels(figure, kind.panels)) if kind.panels else ""  # known once the figure has been drawn
-    return Shown(name, kind.title, kind.caption, svg, where)
+    csv = CSV[name](curves, runs) if name in CSV else ""
+    return _shown(name, kind, kind.draw(curves, runs), key, f"Means at the last evaluation: {told}.", csv)
 
 
-def _explorable(curves: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each run's curve for the page's script: lists of numbers with five digits; what is not finite is null."""
-    curves = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"]).sort_values("step", kind="stable")
-    told = {column: [_five_digits(value) for value in curves[column].tolist()] for column in EXPLORED}
-    variants, seeds = curves["variant"].tolist(), curves["seed"].tolist()
+def _differences(curves: pd.DataFrame, runs: pd.DataFrame) -> str:
+    alive = not_diverged(curves, runs)
+    pairs = combinations(study_order(alive["variant"]), 2)
+    found = [difference_at_loss(alive, *pair, points=50).assign(first=pair[0], second=pair[1]) for pair in pairs]
+    return pd.concat(found).to_csv(index=False, float_format="%.5g", columns=["first", "second", *found[0].columns[:4]])
+
+
+def _costs(curves: pd.DataFrame, runs: pd.DataFrame) -> str:
+    columns = ["variant", "seed", "parameters", "macs", "seconds", "final_test_accuracy"]
+    return runs[runs["status"] != "diverged"].to_csv(index=False, columns=columns)
+
+
+CSV = {"difference_at_loss": _differences, "accuracy_by_cost": _costs}  # of figures that no script draws
+
+
+def _figures_over_sizes(results: Results, key: str) -> list[Shown]:
+    scaling = results.scaling
+    told = "; ".join(map(str, scaling.crossings)) or "no crossings"
     return [
-        {"variant": variants[rows[0]], "seed": int(seeds[rows[0]])}
-        | {column: [told[column][row] for row in rows] for column in EXPLORED}
-        for rows in curves.groupby("run", sort=False).indices.values()
+        _shown(name, kind, kind.draw(results.points, scaling), key, f"{told}.", _laws(results) * (name not in PLOTS))
+        for name, kind in drawable_over_sizes(scaling).items()
     ]
 
 
-def _five_digits(value: float) -> float | None:
-    return float(f"{value:.5g}") if abs(value) < float("inf") else None
+def _laws(results: Results) -> str:
+    """What the laws say at each number of images, as CSV."""
+    at, bands = results.scaling.band_images, results.scaling.bands
+    ends = ("accuracy", "low", "high")
+    found = [
+        pd.DataFrame({"variant": each, "images": at, **dict(zip(ends, bands[each], strict=True))}) for each in bands
+    ]
+    return pd.concat(found).to_csv(index=False, float_format="%.5g") if found else ""
+
+
+def _shown(name: str, kind: FigureKind | ScalingFigure, figure: Figure, key: str, told: str, csv: str = "") -> Shown:
+    plot = json.dumps(PLOTS[name]) if name in PLOTS else ""
+    svg = inline_svg(figure, f"{key}-{name}", f"Line chart: {kind.title}. {told}")
+    return Shown(name, kind.title, str(figure.get_label()) or kind.caption, svg, plot, csv)
+
+
+def _figure_of_transfer(frame: pd.DataFrame, results: Results, key: str) -> Shown:
+    figure = transfer_figure(frame, results.experiment.training.freeze)
+    svg = inline_svg(
+        figure, f"{key}-transfer", f"Dot chart: accuracy before and after transfer. {answer.of_transfer(results)}"
+    )
+    return Shown("transfer", "Accuracy before and after transfer", CAPTION, svg, csv=frame.to_csv(index=False))
