@@ -344,17 +344,10 @@ class Results:
         return rank_heat_map(verdict)
 
     def figure(self, name: str) -> Figure:
-        """A figure by name: of the curves, or of a folder with sizes. Raises StudyError for an unknown name."""
-        from study.report.figures import FIGURES
-        from study.report.scaling_figures import drawable
+        """A figure by name: of the curves, of sizes, of the networks. Raises StudyError for an unknown name."""
+        from study.report import gallery
 
-        of_sizes = drawable(self.scaling) if self.design == "sizes" else None
-        figures = FIGURES if of_sizes is None else of_sizes
-        if name not in figures:
-            raise StudyError(f"there is no figure {name!r}: the figures are {', '.join(figures)}")
-        if of_sizes is not None:
-            return of_sizes[name].draw(self.points, self.scaling)
-        return FIGURES[name].draw(self.view.curves, self.view.runs)
+        return gallery.figure(self, name)
 
 
 def load(folder: str | Path) -> Results:

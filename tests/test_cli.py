@@ -75,7 +75,7 @@ BAD_INPUT = {
     "a folder without results": (["status", "."], "not a results folder"),
     "a ranking without margins": (["rank", "--csv", "x.csv", "--claim", "a > b"], "margins are chosen before"),
     "nothing to rank": (["rank"], "either a results folder or --csv"),
-    "an unknown figure": (["plot", ".", "pie"], "choose gap, curves or all"),
+    "an unknown figure": (["plot", ".", "pie"], "the figures are train_loss, "),
     "an unknown published size": (["models", "--variants", "coatnet_9"], "coatnet_9"),
     "a folder of images without classes": (["data", "show", "folder:."], "train"),
 }
@@ -135,7 +135,7 @@ def test_a_sweep_ends_with_the_ranking_and_the_paths(swept: tuple[Path, str]) ->
     folder, out = swept
     assert "Final test accuracy" in out
     assert out.index("C-C-T-T seed 0") < out.index("Final test accuracy")
-    for path in (folder / "runs.csv", folder / "curves.csv", folder / "figures" / "accuracy_at_loss.png"):
+    for path in (folder / "runs.csv", folder / "curves.csv", folder / "figures" / "accuracy_at_loss.svg"):
         assert str(path) in out
         assert path.stat().st_size > 0
     assert (folder / "figures" / "gap_curve.svg").exists()
@@ -256,12 +256,11 @@ def test_plot_and_report_are_remade_from_the_tables_alone(swept: tuple[Path, str
     copy.mkdir()
     for name in ("experiment.json", "claims.json", "runs.csv", "curves.csv", "environments.json"):
         (copy / name).write_bytes((swept[0] / name).read_bytes())
-    assert study("plot", copy, "gap").code == 0
-    assert {path.stem for path in (copy / "figures").iterdir()} == {
-        "gap_curve",
-        "accuracy_at_loss",
-        "difference_at_loss",
-    }
+    assert study("plot", copy, "gap_curve", "stages", "--png").code == 0
+    named = {f"{name}.{kind}" for name in ("gap_curve", "stages") for kind in ("svg", "pdf", "png")}
+    assert {path.name for path in (copy / "figures").iterdir()} == named
+    missing = study("plot", copy, "relative_bias")
+    assert (missing.code, "no weights of finished runs are here" in missing.err) == (2, True)
     original = (swept[0] / "figures" / "gap_curve.svg").read_bytes()
     assert (copy / "figures" / "gap_curve.svg").read_bytes() == original
     assert study("report", copy, "--latex").code == 0

@@ -420,7 +420,7 @@ def test_sizes_open_in_a_notebook(grown: Path) -> None:
 def test_plots_and_the_wandb_mirror_of_a_family_are_those_of_its_members(
     grown: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = CliRunner().invoke(app, ["plot", str(grown), "gap"])
+    done = CliRunner().invoke(app, ["plot", str(grown), "gap_curve"])
     assert done.exit_code == 0, done.output
     for size in (32, 80, 160, 320):
         assert {path.suffix for path in (grown / f"{size}-images" / "figures").glob("gap_curve.*")} == {".pdf", ".svg"}

@@ -13,7 +13,7 @@ LINES = {
     "merge": ("Bring the records of results folders together.", "study merge results/mine results/theirs"),
     "rank": ("The readouts, and each claimed relation tested.", "study rank results/generalization-cifar100"),
     "report": ("One page with the answer and every number.", "study report results/generalization-cifar100"),
-    "plot": ("Remake the figures.", "study plot results/generalization-cifar100 gap"),
+    "plot": ("Remake the figures.", "study plot results/generalization-cifar100 stages"),
     "scale": ("Accuracy against training images.", "study scale results/data_scale-fractals"),
     "runs": ("List the runs of a results folder, or show one.", "study runs results/generalization-cifar100 4f0c"),
     "export": ("Take trained networks out: safetensors, ONNX.", "study export results/generalization-cifar100"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,7 @@ from study.errors import StudyError
 from study.report.table import Table, say, show
 
 if TYPE_CHECKING:
+    from study.config import Variant
     from study.models.table import Column
 
 SIGNALS = (
@@ -60,6 +62,7 @@ def models(
         bool | None,
         typer.Option(help="Signal and gradient of each stage at the start; of NAME by default, if it is not large."),
     ] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the stages to scale, as FILE.svg, .pdf or .png.")] = None,
     as_json: Json = False,
 ) -> None:
     """The variants, matched in size: depths, widths, resolutions, parameters, multiply-adds, memory, speed.
@@ -101,6 +104,8 @@ def models(
     )
     networks = resolve_variants(experiment, classes)
     training, side = experiment.training, experiment.data.image_size
+    if draw:
+        draw_stages(networks, side, draw)
     if name:
         if len(networks) > 1:
             raise StudyError(f"{name} are several networks: study models shows one by NAME, several by --variants")
@@ -141,6 +146,17 @@ def models(
         f"{training.precision}. Images/s: training steps measured on this machine, one process.",
         console,
     )
+
+
+def draw_stages(networks: Mapping[str, Variant], side: int, path: Path) -> None:
+    """Convolution first. Raises StudyError for a kind of file that is not written."""
+    from study.report.drawing import save
+    from study.report.stages import stage_strip
+    from study.report.style import study_order
+
+    if path.suffix not in (".svg", ".pdf", ".png"):
+        raise StudyError(f"--draw writes .svg, .pdf and .png, not {path.name}")
+    save(stage_strip({label: networks[label] for label in study_order(networks)}, side), path, "Stages to scale")
 
 
 def print_rows(title: str, columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:

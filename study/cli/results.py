@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from study.cli import completion
 from study.cli.options import Folder, Json, Readouts, app, console, wandb_app
 from study.errors import StudyError
 
@@ -76,29 +77,38 @@ def report(
 
 @app.command()
 def plot(
-    folder: Folder, which: Annotated[str, typer.Argument(metavar="[gap|curves|all]", help="Which figures.")] = "all"
+    folder: Folder,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KIND]...", help="Which figures; by default all.", autocompletion=completion.figures),
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="PNG of 300 dpi too.")] = False,
 ) -> None:
-    """Remake the figures of a results folder, and of each of its members, as PNG and SVG."""
-    from study.report.console import plot_scaling
-    from study.report.figures import FIGURES, plot_all
+    """Remake the figures of a results folder, and of each of its members, as SVG and PDF.
+
+    DIR may be the folder of one finished run, or of a network that study export wrote: its stages and biases.
+    """
+    from study.report import gallery
+    from study.report.figures import FORMATS
     from study.report.table import say
     from study.results import load
 
-    groups = {"all": list(FIGURES), "gap": ["gap_curve", "accuracy_at_loss", "difference_at_loss"]}
-    groups["curves"] = [name for name in FIGURES if name not in groups["gap"]]
-    if which not in groups:
-        raise StudyError(f"there are no figures {which!r}: choose gap, curves or all")
-    results = load(folder)
-    finished = [each for each in results.members or [results] if len(each.runs)]
-    if not finished:
-        raise StudyError(f"{folder} has no finished run to plot")
-    paths = []
-    for each in finished:
-        paths += plot_all(each.view.curves, each.view.runs, each.folder / "figures", groups[which])
-    if which == "all" and results.design == "sizes" and len(finished) > 1:
-        paths += plot_scaling(results)
+    gallery.check(kinds or ())
+    missing: list[str] = []
+    formats = (*FORMATS, *(["png"] if png else []))
+    if any((folder / name).is_file() for name in ("run.json", "config.json")):
+        paths = gallery.plot_trained(folder, formats)
+    else:
+        results = load(folder)
+        if not any(len(each.runs) for each in results.members or [results]):
+            raise StudyError(f"{folder} has no finished run to plot")
+        paths, missing = gallery.plot(results, kinds or (), formats)
+    if not paths:
+        raise StudyError("; ".join(missing) or "nothing is to be seen in these figures")
     for path in paths:
         say(str(path), console)
+    for sentence in missing:
+        say(f"not drawn: {sentence}", console)
 
 
 @app.command()

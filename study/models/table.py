@@ -245,6 +245,11 @@ def stages(variant: Variant, image_size: int) -> list[Row]:
     return [stage for stage, _ in _stages(variant, nn.Module(), image_size)]
 
 
+def stages_of_modules(variant: Variant, image_size: int) -> dict[str, str]:
+    """The stage that a module belongs to, by both names: `stages.2` is S3 of a CoAtNet."""
+    return {name: str(stage["stage"]) for stage, names in _stages(variant, nn.Module(), image_size) for name in names}
+
+
 def _stages(variant: Variant, network: nn.Module, image_size: int) -> Iterator[tuple[Row, tuple[str, ...]]]:
     """The stages of a network, each with the names of its modules."""
     depths, widths, sides = shape(variant, image_size)

@@ -18,7 +18,7 @@ from study.config import Claim, sentence
 from study.errors import StudyError
 from study.files import atomic, write_json
 from study.report.drawing import save
-from study.report.figures import plot_all
+from study.report.figures import FORMATS, plot_all
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
 from study.report.table import Table, number, say, show
@@ -167,7 +167,7 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
         else:
             for view in results.views:
                 _show_view(view, readouts_of(results), stated, console)
-        say("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".png"), say_to)
+        say("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".svg"), say_to)
     elif as_json:
         _print_json({"readouts": {}, "claims": []})
     for damaged in results.damaged:
@@ -212,11 +212,11 @@ def scale(results: Results, console: Console, as_json: bool = False) -> None:
 
 
 def plot_scaling(results: Results) -> list[Path]:
-    """Write the figures over sizes as PNG and SVG; the paths."""
+    """Write the figures over sizes as SVG and PDF; the paths."""
     written = []
     for name, kind in drawable(results.scaling).items():
         figure = kind.draw(results.points, results.scaling)
-        written += [save(figure, results.folder / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
+        written += [save(figure, results.folder / "figures" / f"{name}.{suffix}", kind.title) for suffix in FORMATS]
     return written
 
 

@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
-from study.config import Variant
+from study.config import Data, Fractals, Variant, own_reference, parse_variant
+from study.errors import StudyError
 from study.report.style import COLUMN, RC, TEXT, styles
+from study.results import Results
 
 # Kinds of blocks (study/models/table.py): letter, colour, hatching, name in the key.
 _CONVOLUTION, _ATTENTION = (styles([label])[label].colour for label in ("C-C-C-C", "ViT_REL"))
@@ -82,7 +84,47 @@ def stage_strip(
             if not row:
                 _write(axes, left, middle, UNKNOWN, color="#666666", va="center_baseline")
         _draw_key(axes, lines)
+    figure.set_label(" ".join(NOTE))
     return figure
+
+
+def networks_of(results: Results) -> dict[str, Variant]:
+    """The networks of a results folder by label: those of its records; where only tables are here, sized anew.
+
+    One whose size cannot be told, or would come out another than in the tables, is left out.
+    """
+    from study.models.cost import amount_of
+    from study.sweep.plan import resolve_variants
+
+    if results.members:
+        return {label: each for member in reversed(results.members) for label, each in networks_of(member).items()}
+    found = {record.run.label: record.run.variant for record in results.records}
+    data, experiment = results.experiment.data, results.experiment
+    classes = known_classes(data)
+    if found or classes is None or not len(results.runs):
+        return found
+    for label, parameters in results.runs.groupby("variant")["parameters"].first().items():
+        if label not in experiment.variants or own_reference(parse_variant(str(label))[0]):
+            continue  # nothing of the user's is run to draw it
+        try:
+            alone = experiment.model_copy(update={"variants": (label,)})
+            ((_, variant),) = resolve_variants(alone, classes).items()
+            if amount_of(variant, classes, data.image_size, "parameters") == parameters:
+                found[str(label)] = variant
+        except StudyError:  # such as a control of a transfer, whose network is that of its pretraining
+            continue
+    return found
+
+
+def known_classes(data: Data) -> int | None:
+    """The number of classes of a data set that ships with the project, without loading it; None for any other."""
+    from study.data import parse_name
+
+    name = parse_name(data.name)
+    whole = {"cifar10": 10, "cifar100": 100, "cifar100-coarse": 20}.get(name.kind)
+    if name.kind == "fractals":
+        whole = (data.fractals or Fractals()).classes
+    return None if whole is None else (name.last or whole) - name.first
 
 
 def groups(variant: Variant, image_size: int) -> list[Group]:
