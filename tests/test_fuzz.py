@@ -93,6 +93,12 @@ of_sweeps = st.one_of(
 
 def called(*arguments: str) -> tuple[int, str]:
     """Exit code and standard error of the command line, in this process. Whatever else it raises goes through."""
+    code, _, err = spoken(*arguments)
+    return code, err
+
+
+def spoken(*arguments: str) -> tuple[int, str, str]:
+    """The same with standard output, as the second."""
     out = io.TextIOWrapper(io.BytesIO(), "utf-8")
     err = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace")  # as Python opens them
     code: int | str | None = 0
@@ -101,9 +107,10 @@ def called(*arguments: str) -> tuple[int, str]:
             cli.main()
         except SystemExit as leaving:
             code = leaving.code
-    err.flush()
     assert isinstance(code, int), f"left with {code!r}"
-    return code, err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    for stream in (out, err):
+        stream.flush()
+    return code, *(stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined,return-value]
 
 
 def check(*arguments: str) -> None:

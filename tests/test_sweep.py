@@ -119,7 +119,8 @@ def test_a_sweep_stopped_at_its_deadline_continues_to_the_same_numbers(tmp_path:
 def agents_of(folder: Path) -> list[int]:
     """Process ids of the agents that hold a run in a results folder, as the folder tells."""
     held = [attempts.last(path) for path in (folder / "runs").glob("*/")]
-    return [attempt.pid for attempt in held if attempt is not None and not attempt.gone]
+    known = [attempt for attempt in held if attempt is not None and attempt.pid]  # a claim that is just made has none
+    return [attempt.pid for attempt in known if not attempt.gone]
 
 
 def kill_at_first(folder: Path, number: int, times: int = 1):

@@ -20,6 +20,7 @@ from study.models.sizing import Budget, strides_of
 from study.results import load
 from study.sweep.members import Reached
 from study.sweep.plan import Facts, Plan
+from study.sweep.records import Damaged, sound_weights
 from study.sweep.store import Store
 from study.training.start import fingerprint
 
@@ -66,6 +67,11 @@ def sources_of_folder(
         if state != "done" or not path.is_file():
             why = f"is {state}" if state != "done" else "has no weights.pt: train it again"
             skipped.append(f"{run.label} seed {run.seed} {why}")
+            continue
+        try:
+            sound_weights(path.parent)
+        except Damaged as damaged:
+            skipped.append(f"{run.label} seed {run.seed}: {damaged}")
             continue
         start = Start(
             run=run.id, weights=fingerprint(read_weights(path)), image_size=run.data.image_size, path=str(path)

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from study.config import Claim, Experiment, Frozen, OwnReadout, Run, parse_model
 from study.errors import StudyError
-from study.files import damaged, read_json, read_text, write_json, write_text
+from study.files import damaged, read_json, read_text, seal, write_json, write_text
 from study.sweep import attempts
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
@@ -44,6 +44,7 @@ class Stated(Frozen):
     runs_done: int = Field(ge=0)
     claims: tuple[Claim, ...]
     readouts: dict[str, OwnReadout] = Field(default={}, description="of the user's own, with hashes of their source")
+    checksums: dict[str, str] = Field(default={})
 
 
 class Store:
@@ -55,6 +56,8 @@ class Store:
             raise StudyError(_not_results(folder, "it has no experiment.json"))
         state = read_json(folder / "experiment.json")
         if isinstance(state, dict):
+            _check_seal(folder / "experiment.json", state)
+            state.pop("checksums", None)
             state.setdefault("depths", "free")  # so experiments were sized that do not say
         self.experiment = parse_model(Experiment, json.dumps(state), f"{folder / 'experiment.json'}: ")
         self._parsed: dict[str, tuple[Any, Run]] = {}
@@ -86,7 +89,7 @@ class Store:
                     raise
                 shutil.rmtree(folder / "runs", ignore_errors=True)
                 (folder / "claims.json").unlink(missing_ok=True)
-        write_json(path, experiment.model_dump(mode="json"))
+        write_json(path, _sealed(path, experiment.model_dump(mode="json")))
         store = cls(folder)
         store._record_claims()
         return store
@@ -233,6 +236,7 @@ class Store:
         try:
             for entry in history:
                 parse_model(Stated, json.dumps(entry))
+                _check_seal(path, entry)
         except (TypeError, StudyError) as error:
             raise damaged(path, error) from None
         return history
@@ -244,7 +248,19 @@ class Store:
         if not history or any(history[-1].get(key, {}) != dump[key] for key in dump):
             done = len(list((self.folder / "runs").glob("*/result.json")))
             entry = {"stated": datetime.now(UTC).isoformat(timespec="seconds"), "runs_done": done, **stated}
-            write_json(self.folder / "claims.json", [*history, entry])
+            path = self.folder / "claims.json"
+            write_json(path, [*history, _sealed(path, entry)])
+
+
+def _sealed(path: Path, value: dict[str, Any]) -> dict[str, Any]:
+    """With the checksum of itself, so that no digit changes without a word."""
+    return {**value, "checksums": {path.name: seal(value)}}
+
+
+def _check_seal(path: Path, value: dict[str, Any]) -> None:
+    """Raises StudyError if a value is not what was written; what was written before there were checksums has none."""
+    if "checksums" in value and value["checksums"] != {path.name: seal(value)}:
+        raise damaged(path, "its checksum is not that of its content")
 
 
 @contextmanager
