@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from study.cli.options import Folder, Json, Readouts, app, console, wandb_app
+from study.cli import completion
+from study.cli.options import Folder, Json, Readouts, app, console, print_json, wandb_app
 from study.errors import StudyError
 
 
@@ -41,6 +42,28 @@ def rank(
     given = {"epsilon": epsilon, "delta": delta}
     own = {key: value for key, value in given.items() if value is not None}
     shown.rank(load(folder), console, as_json, readout or (), claim, own, alpha)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A results folder.", autocompletion=completion.folders)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.", autocompletion=completion.folders)],
+    as_json: Json = False,
+) -> None:
+    """What differs between two results folders: settings, and the verdicts on their claims."""
+    from study.report.compare import compare as compared
+    from study.report.compare import comparison_tables
+    from study.report.tables import say, show
+    from study.results import load
+
+    found = compared(load(first), load(second))
+    if as_json:
+        print_json(found)
+        return
+    for table in comparison_tables(found):
+        show(table, console)
+    if not found["settings"]:
+        say("no setting differs", console)
 
 
 @app.command()

@@ -192,8 +192,11 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
             deadline=options.deadline,
             retry_failed=options.retry_failed,
         )
-    _say_what_went_wrong(work, outcome, say)
     states = [store.state(run.id) for (store, _), member in zip(work, members, strict=True) for run in member.plan.runs]
+    _say_what_went_wrong(work, outcome, say)
+    if outcome.stopped:
+        ended = sum(state in ("done", "diverged", "failed") for state in states)
+        tell(f"stopped by {outcome.stopped}: {ended} of {len(states)} runs have ended; the same command continues", say)
     if "failed" in states:
         return FAILURES
     return COMPLETE if all(state in ("done", "diverged") for state in states) else INCOMPLETE
@@ -214,5 +217,3 @@ def _say_what_went_wrong(work: Sequence[tuple[Store, list[Run]]], outcome: Outco
                 tell(f"another sweep is running {where}", say)
         for damaged in store.damaged().values():
             tell(damaged, say, "red")
-    if outcome.stopped:
-        tell(f"stopped by {outcome.stopped}; the same command continues", say)
