@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli.options import Json, app, console, print_json
+from study.cli.options import Json, answer, app
 from study.config import Experiment
 from study.errors import StudyError
 
@@ -17,7 +17,7 @@ TEMPLATE = Template('''"""$title: the question, in one sentence that ends with a
 Claim     C-C-T-T > C-C-T-T[relative_bias=none]: what you expect, in the notation A > B, A ≈ B, A ≥ B, A ≫ B
 Paper     who says so, where, and measured on what; or "none"
 Here      the data, the size of the networks and the training that you chose, and how they differ from the paper's
-Readout   what is compared; ε: the largest difference that you would call none, Δ: the smallest that you would call large
+Readout   what is compared; ε: up to which difference you would say that there is none, Δ: beyond which it is large
 Chosen    on which other seeds the settings above were chosen, and what these showed: never on the seeds of the claim
 Cost      how long it takes where: study sweep $file --dry-run measures it
 Command   study sweep $file
@@ -69,8 +69,5 @@ def new(
         raise StudyError(f"{path} exists and is not overwritten: choose another name") from None
     except FileNotFoundError:
         raise StudyError(f"the folder {path.parent} does not exist: make it, or leave it out") from None
-    if as_json:
-        print_json({"file": str(path), "name": path.stem})
-        return
-    console.print(str(path), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"next: fill in its card, then study sweep {path} --dry-run", soft_wrap=True, highlight=False)
+    next_step = f"next: fill in its card, then study sweep {path} --dry-run"
+    answer([path, next_step], {"file": str(path), "name": path.stem}, as_json)

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from study.cli import completion
-from study.cli.options import Folder, Json, Readouts, app, console, print_json, wandb_app
+from study.cli.options import Folder, Json, Readouts, answer, app, console, remarks, wandb_app
 from study.errors import StudyError
+from study.report.table import say
 
 
 @app.command()
@@ -53,17 +54,14 @@ def compare(
     """What differs between two results folders: settings, and the verdicts on their claims."""
     from study.report.compare import compare as compared
     from study.report.compare import comparison_tables
-    from study.report.tables import say, show
+    from study.report.table import show
     from study.results import load
 
     found = compared(load(first), load(second))
-    if as_json:
-        print_json(found)
-        return
-    for table in comparison_tables(found):
-        show(table, console)
-    if not found["settings"]:
-        say("no setting differs", console)
+    if not as_json:
+        for table in comparison_tables(found):
+            show(table, console)
+    answer([] if found["settings"] else ["no setting differs"], found, as_json)
 
 
 @app.command()
@@ -73,23 +71,24 @@ def report(
         Path | None, typer.Option(help="Where to write; by default report.html in the first folder.")
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Write the tables as LaTeX too.")] = False,
+    as_json: Json = False,
 ) -> None:
     """One self-contained report.html with the answer, the figures and every number, and report.md beside it."""
     from study.report.page import write_all
-    from study.report.table import say
 
-    for file in write_all(folders, out or folders[0] / "report.html", latex):
-        say(str(file), console)
+    files = [str(file) for file in write_all(folders, out or folders[0] / "report.html", latex)]
+    answer(files, files, as_json)
 
 
 @app.command()
 def plot(
-    folder: Folder, which: Annotated[str, typer.Argument(metavar="[gap|curves|all]", help="Which figures.")] = "all"
+    folder: Folder,
+    which: Annotated[str, typer.Argument(metavar="[gap|curves|all]", help="Which figures.")] = "all",
+    as_json: Json = False,
 ) -> None:
     """Remake the figures of a results folder, and of each of its members, as PNG and SVG."""
     from study.report.console import plot_scaling
     from study.report.figures import FIGURES, plot_all
-    from study.report.table import say
     from study.results import load
 
     groups = {"all": list(FIGURES), "gap": ["gap_curve", "accuracy_at_loss", "difference_at_loss"]}
@@ -105,8 +104,7 @@ def plot(
         paths += plot_all(each.view.curves, each.view.runs, each.folder / "figures", groups[which])
     if which == "all" and results.design == "sizes" and len(finished) > 1:
         paths += plot_scaling(results)
-    for path in paths:
-        say(str(path), console)
+    answer(paths, [str(path) for path in paths], as_json)
 
 
 @app.command()
@@ -126,10 +124,12 @@ def wandb_push(
     folder: Folder,
     project: Annotated[str | None, typer.Option(help="W&B project; by default $WANDB_PROJECT, else study.")] = None,
     mode: Annotated[str, typer.Option(help="online, or offline to write directories to sync later.")] = "online",
+    as_json: Json = False,
 ) -> None:
     """Replay finished runs from the local files into W&B. Can be repeated: nothing appears twice."""
+    from dataclasses import asdict
+
     from study import tracking
-    from study.report.table import say
     from study.sweep.members import results_folders
 
     tracking.check(mode)
@@ -137,9 +137,12 @@ def wandb_push(
     pushed = [item for each in results_folders(folder) for item in tracking.push(each, project, upload)]
     if not pushed:
         raise StudyError(f"{folder} has no finished run to push: its tables stay here, W&B takes whole runs")
-    for item in pushed:
-        what = f"not pushed: {item.error}" if item.error else f"{item.rows} rows were new"
-        say(f"{item.label} seed {item.seed} ({item.id}): {what}", console)
+    lines = [
+        f"{item.label} seed {item.seed} ({item.id}): "
+        + (f"not pushed: {item.error}" if item.error else f"{item.rows} rows were new")
+        for item in pushed
+    ]
+    answer(lines, [asdict(item) for item in pushed], as_json)
     if failed := sum(bool(item.error) for item in pushed):
-        say(f"{failed} of {len(pushed)} runs were not pushed; the same command tries them again", console, "red")
+        say(f"{failed} of {len(pushed)} runs were not pushed; the same command tries them again", remarks, "red")
         raise typer.Exit(1)

@@ -107,6 +107,9 @@ def carry_out(design: Design, options: Options, say: Console) -> Ended:
     A dry run measures and says how long it will take, and writes nothing.
     """
     ended, speeds = Ended(), Speeds()
+    there = next(each for each in (design.folder, *design.folder.parents) if each.exists())
+    if not there.is_dir():
+        raise StudyError(f"{there} is no folder: choose another place with --out")
     executor = make_executor(
         options.on, device=options.device, agents=options.agents, settings=options.settings, address=options.address
     )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict
-from study.report.tables import Table, number
+from study.report.table import Table, number
 from study.results import Results
 
 Comparison = dict[str, Any]
@@ -31,7 +31,10 @@ def compare(first: Results, second: Results) -> Comparison:
             if settings[0].get(key) != settings[1].get(key)
         ],
         "claims": [
-            {"claim": dict(zip(("part", "ranking", "readout"), key, strict=True)), **_both(*(c.get(key) for c in claims))}
+            {
+                "claim": dict(zip(("part", "ranking", "readout"), key, strict=True)),
+                **_both(*(c.get(key) for c in claims)),
+            }
             for key in dict.fromkeys([*claims[0], *claims[1]])
         ],
     }
@@ -40,7 +43,7 @@ def compare(first: Results, second: Results) -> Comparison:
 def _settings(results: Results) -> dict[str, Any]:
     """The experiment's settings by dotted name; its claims' margins; parameters as they were resolved; who made it."""
     dump = results.experiment.model_dump(mode="json", exclude={"claims", "files"})
-    found: dict[str, Any] = pd.json_normalize(dump).iloc[0].to_dict()
+    found: dict[str, Any] = {str(key): value for key, value in pd.json_normalize(dump).iloc[0].items()}
     for claim in results.experiment.claims:
         for margin in ("epsilon", "delta", "alpha"):
             found[f"{margin} of {claim.ranking} in {claim.readout}"] = getattr(claim, margin)
