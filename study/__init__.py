@@ -23,6 +23,7 @@ from study.config import (
     TimmVariant,
     Training,
     ViTRelVariant,
+    readout,
 )
 from study.errors import StudyError
 
@@ -53,6 +54,7 @@ __all__ = [
     "TimmVariant",
     "Training",
     "ViTRelVariant",
+    "readout",
     *_LAZY,
 ]
 

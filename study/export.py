@@ -25,7 +25,7 @@ from study.environment import install
 from study.errors import StudyError
 from study.files import atomic, read_json, write_json
 from study.models import build
-from study.models.interop import load_weights
+from study.models.interop import load_weights, read_weights
 from study.sweep.records import read_record, sound_weights
 from study.training.evaluate import Normalisation
 
@@ -38,7 +38,7 @@ def export_run(folder: Path, out: Path, onnx: bool = True, data_dir: Path | None
 
     The run's data are loaded for what the images are normalised with. ONNX takes any number of images and has been
     compared with torch on random ones. Raises StudyError if the run is not done or has no weights here, if its data are
-    missing, if ONNX's libraries are, or if ONNX and torch differ.
+    missing, if ONNX's libraries are, or the file of a network of the user's own, or if ONNX and torch differ.
     """
     record = read_record(folder)
     run, result = record.run, record.result
@@ -48,14 +48,17 @@ def export_run(folder: Path, out: Path, onnx: bool = True, data_dir: Path | None
     if onnx:
         _need_onnx()
     data = load(run.data, data_dir)
-    network = build(run.variant, data.classes, run.data.image_size)
-    load_weights(network, weights)
-    network.eval()
+    if onnx:  # for weights and configuration a network of the user's own is not built
+        try:
+            network = build(run.variant, data.classes, run.data.image_size).eval()
+        except StudyError as error:
+            raise StudyError(f"{error}; or give --no-onnx") from None
+        load_weights(network, weights)
     written = [out / WEIGHTS, out / CONFIG]
     from safetensors.torch import save_file
 
     with atomic(written[0]) as temporary:
-        save_file(_distinct(network.state_dict()), temporary, metadata={"run": run.id})
+        save_file(_distinct(read_weights(weights)), temporary, metadata={"run": run.id})
     write_json(written[1], _described(run, result, data))
     if onnx:
         written.append(out / ONNX)

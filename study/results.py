@@ -18,13 +18,14 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
+from study.analysis import own_readouts
 from study.analysis.curves import of_runs
-from study.analysis.readouts import Measurement, find_readout
+from study.analysis.readouts import Measurement, Readout, find_readout
 from study.analysis.scaling import scale
 from study.analysis.scaling_types import Scaling, SizeRanking
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
-from study.config import Claim, Experiment, canonical_label
+from study.config import Claim, Experiment, canonical_label, own_reference
 from study.errors import StudyError
 from study.files import atomic, read_json, write_json
 from study.sweep.looks import Looks, read_looks
@@ -207,7 +208,7 @@ class Results:
                     level = last.alpha
                     runs = runs[runs["seed"].isin(self.experiment.seeds[: last.seeds])]
                     curves = of_runs(curves, runs["run"])
-            found.append(View(titles[end], self.experiment, runs, curves, level, untested))
+            found.append(View(titles[end], self.experiment, runs, curves, level, untested, self.own))
         return found
 
     @property
@@ -227,6 +228,38 @@ class Results:
                 with atomic(paths[-1]) as temporary:
                     table.to_csv(temporary, index=False)
         return paths
+
+    @cached_property
+    def own(self) -> dict[str, Readout]:
+        """Readouts of the user's own by name: those of the claims, whose values lie in the folder, and who was asked
+        for in this notebook."""
+        if self.joined:
+            return {name: readout for member in self.members for name, readout in member.own.items()}
+        return own_readouts.kept_readouts(self.folder, self.experiment)
+
+    def keep_readouts(self, experiment: Experiment) -> list[str]:
+        """Measure the own readouts of `experiment`, as it was planned now, on all finished runs, and keep the values.
+
+        A sentence for each run on which a function failed.
+        """
+        curves = [of_runs(curves, runs["run"][runs["status"] != "diverged"]) for runs, curves in self.tables.values()]
+        return own_readouts.keep(self.folder, experiment, pd.concat(curves).drop_duplicates(["run", "step"]))
+
+    def key(self, readout: str | own_readouts.Function) -> str:
+        """The key of a readout that someone names here: a function of a run's curve, or `FILE.py:NAME`, which is run.
+
+        What stands in the folder is not: such a readout is what was measured when its sweep ended.
+        """
+        if callable(readout):
+            found = own_readouts.of_function(readout)
+            alike = [name for name in self.own if name == found.name or name.startswith(f"{found.name} (")]
+            key = found.name + (f" ({len(alike) + 1})" if alike else "")
+            self.own[key] = found  # a function defined anew is another one
+            return key
+        if own_reference(readout) and readout not in {*self.own, *(claim.readout for claim in self.experiment.claims)}:
+            function, facts = own_readouts.find_own(readout, {})
+            self.own[readout] = own_readouts.measured_by(function, facts, readout)
+        return readout
 
     # ------------------------------------------------------------ over members: sizes of the training set
 
@@ -250,7 +283,7 @@ class Results:
     def by_size(self) -> list[SizeRanking]:
         """Every claim at every size, claim by claim. Over the sizes nothing is corrected."""
         return [
-            SizeRanking(member.number or 0, claim, member.view.verdict(claim))
+            SizeRanking(member.number or 0, claim, member.view.verdict(claim), member.view.find(claim.readout).title)
             for claim in self.experiment.claims
             for member in self.members
         ]
@@ -267,40 +300,42 @@ class Results:
 
     # ------------------------------------------------------------ in a notebook
 
-    def measure(self, name: str) -> Measurement:
+    def measure(self, name: str | own_readouts.Function) -> Measurement:
         """A readout with what must be said of it: the matched region, what was not reached."""
-        return self.view.measure(name)
+        return self.view.measure(self.key(name))
 
-    def readout(self, name: str) -> pd.DataFrame:
+    def readout(self, name: str | own_readouts.Function) -> pd.DataFrame:
         """Columns variant, seed, value; one row a run. Raises StudyError for an unknown readout."""
-        return self.view.readout(name)
+        return self.view.readout(self.key(name))
 
-    def summary(self, name: str) -> pd.DataFrame:
+    def summary(self, name: str | own_readouts.Function) -> pd.DataFrame:
         """Columns variant, n, mean, sd, then every seed's value; the best variant first."""
-        return self.view.summary(name)
+        return self.view.summary(self.key(name))
 
     def test(
         self,
         claim: Claim | str,
-        readout: str = "accuracy_at_matched_loss",
+        readout: str | own_readouts.Function = "accuracy_at_matched_loss",
         epsilon: float = 0.01,
         delta: float = 0.03,
         alpha: float = 0.05,
     ) -> ClaimVerdict:
         """Test a claim, or a ranking in the paper's notation with the readout and margins given here.
 
+        A readout may be a function of a run's curve, here as in `readout`, `summary` and `measure`.
+
         A ranking that is thought of after the runs is an exploration: the claims that were fixed before stand in
         `experiment.claims`.
         """
         if isinstance(claim, str):
-            claim = Claim(ranking=claim, readout=readout, epsilon=epsilon, delta=delta, alpha=alpha)
+            claim = Claim(ranking=claim, readout=self.key(readout), epsilon=epsilon, delta=delta, alpha=alpha)
         return self.view.verdict(claim)
 
     def forest(self, verdict: ClaimVerdict) -> Figure:
         """All pairwise differences with the intervals that decided them, and the claim's margins."""
         from study.report.claim_figures import forest_plot
 
-        return forest_plot(verdict, find_readout(verdict.claim.readout)[0].unit)
+        return forest_plot(verdict, find_readout(verdict.claim.readout, self.own)[0].unit)
 
     def ranks(self, verdict: ClaimVerdict) -> Figure:
         """How probable each rank is for each variant, by the parametric bootstrap."""

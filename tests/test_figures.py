@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,7 +17,11 @@ from scipy import stats
 
 from study.analysis.curves import at_losses, difference_at_loss, matched_region
 from study.config import STUDY_VARIANTS
-from study.report.figures import FIGURES, mean_and_interval, plot_all, round_losses, save
+from study.report import style
+from study.report.drawing import mean_and_interval, round_losses, save
+from study.report.figures import FIGURES, drawable, plot_all
+from study.report.inline import THEME
+from study.report.stages import KINDS
 from study.report.style import study_order, styles
 from study.report.tables import who_leads
 from tests.synthetic import VARIANTS, curve, diverge, results
@@ -45,13 +50,89 @@ def test_bands_are_scipys_t_intervals_at_each_point() -> None:
         assert (low[point], high[point]) == pytest.approx((expected.low, expected.high))
 
 
-def test_a_single_seed_has_no_band() -> None:
-    curves, runs = results(seeds=(0,))
-    for kind in FIGURES.values():
-        for axes in kind.draw(curves, runs).axes:
-            assert not axes.collections
-    curves, runs = results(seeds=(0, 1))
-    assert len(FIGURES["test_accuracy"].draw(curves, runs).axes[0].collections) == len(VARIANTS)
+@pytest.mark.parametrize("seeds", [1, 3, 4])
+def test_of_three_seeds_or_fewer_every_one_is_drawn_and_of_more_the_band(seeds: int) -> None:
+    curves, runs = results(seeds=range(seeds), epochs=6)
+    for name in ("test_accuracy", "accuracy_at_loss"):
+        figure = FIGURES[name].draw(curves, runs)
+        axes, thin = figure.axes[0], seeds if 1 < seeds <= 3 else 0
+        for label, look in styles(VARIANTS).items():
+            own = [line for line in axes.lines if line.get_color() == look.colour and len(line.get_xdata()) > 2]
+            widths = [line.get_linewidth() < 1 for line in own]
+            assert widths.count(False) == 1, label
+            assert widths.count(True) == thin or name == "accuracy_at_loss", label  # and seeds beyond the others
+            assert widths.count(True) >= thin
+        assert len(axes.collections) == (len(VARIANTS) if seeds > 3 else 0)
+        assert (
+            str(figure.get_label()).split(". ")[-1].startswith("Lines: mean over n = " if seeds > 1 else "n = 1 seed.")
+        )
+        assert f"n = {seeds} seed" in str(figure.get_label())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_limits_follow_bands(name: str) -> None:
+    """Of four noisy seeds: nothing that is drawn lies outside of the axes."""
+    figure = FIGURES[name].draw(*results(["C-C-C-C", "C-C-T-T"], seeds=range(4), epochs=20, noise=1))
+    for axes in figure.axes:
+        low, high = sorted(axes.get_ylim())
+        drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
+        drawn += [path.vertices[:, 1] for band in axes.collections for path in band.get_paths()]
+        assert low <= np.nanmin(np.concatenate(drawn))
+        assert np.nanmax(np.concatenate(drawn)) <= high
+    if name == "difference_at_loss":
+        (band,) = figure.axes[0].collections
+        assert len(band.get_paths()[0].vertices) > 200
+
+
+def test_lines_are_named_at_their_ends_where_names_collide_nowhere(tables: Tables) -> None:
+    """Else in a legend: here with all five at one accuracy, and with a long name."""
+    curves, runs = tables
+    for shown, of in ((tables, "direct"), ((curves.assign(test_accuracy=0.5), runs), "legend"),
+                      (results(["C-C-T-T[head_dim=64]", "ViT_REL"], epochs=3), "legend")):  # fmt: skip
+        figure = FIGURES["test_accuracy"].draw(*shown)
+        notes = [text for text in figure.axes[0].texts if text.get_text() in set(shown[1]["variant"])]
+        assert (len(figure.legends), len(notes)) == ((0, 5) if of == "direct" else (1, 0))
+        figure.draw_without_rendering()
+        boxes = [note.get_window_extent() for note in notes]
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+        assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+        for note in notes:
+            (line,) = [line for line in figure.axes[0].lines if line.get_label() == note.get_text()]
+            assert (note.xy[1], note.get_color()) == (line.get_ydata()[-1], line.get_color())
+
+
+def test_a_gap_that_is_not_there_is_left_out(tables: Tables) -> None:
+    curves, _ = tables
+    assert "gap_curve" in drawable(FIGURES, curves)
+    stream = curves.assign(probe_accuracy=curves["test_accuracy"] + 0.004)
+    assert set(FIGURES) - set(drawable(FIGURES, stream)) == {"gap_curve"}
+
+
+def test_of_many_variants_each_is_compared_with_the_best_alone() -> None:
+    labels = [*VARIANTS, "another", "one more"]
+    figure = FIGURES["difference_at_loss"].draw(*results(labels, seeds=(0,), epochs=4))
+    titles = [axes.get_title().replace("\n", " ") for axes in figure.axes if axes.get_title()]
+    assert len(titles) == 6
+    (best,) = {title.split(" − ")[0] for title in titles}
+    assert f"Each is compared with {best}" in str(figure.get_label())
+
+
+def test_accuracy_stands_over_each_cost_with_bars(tables: Tables) -> None:
+    """Of three seeds from the lowest to the highest, of five the t-interval, never of a diverged one."""
+    for seeds in (3, 5):
+        curves, runs = diverge(*results(seeds=range(seeds + 1)), run="ViT_REL-0")
+        figure = FIGURES["accuracy_by_cost"].draw(curves, runs)
+        assert [axes.get_xlabel() for axes in figure.axes] == [
+            "multiply-adds an image (millions)", "parameters (thousands)", "training time (s)"
+        ]  # fmt: skip
+        own = runs[(runs["variant"] == "ViT_REL") & (runs["status"] == "ok")]
+        values = own["final_test_accuracy"].to_numpy()
+        t = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        for axes, cost in zip(figure.axes, (31.25, 498.212, own["seconds"].mean()), strict=True):
+            bar, _, point = [line for line in axes.lines if line.get_color() == styles(["ViT_REL"])["ViT_REL"].colour]
+            assert (point.get_xdata()[0], point.get_ydata()[0]) == pytest.approx((cost, values.mean()))
+            wanted = (values.min(), values.max()) if seeds == 3 else (t.low, t.high)
+            assert tuple(bar.get_ydata()) == pytest.approx(wanted)
 
 
 @pytest.mark.filterwarnings("error")
@@ -153,10 +234,31 @@ def test_looks_differ_within_a_figure_and_are_stable_for_any_label() -> None:
     assert styles([*STUDY_VARIANTS, "timm:resnet18"])["timm:resnet18"] == styles(["timm:resnet18"])["timm:resnet18"]
 
 
-def test_the_studys_variants_come_first_and_have_the_palette_of_okabe_and_ito() -> None:
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours (WCAG 2.2: relative luminance)."""
+    parts = np.array([[int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] for colour in (one, other)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return float(light / dark)
+
+
+def test_every_colour_stands_out_from_white_and_from_the_dark_page() -> None:
+    """By 3 to 1, what WCAG 2.2 asks of graphics; those that follow the page (inline.THEME) in the theme of each."""
+    css = (Path(style.__file__).parent / "report.css").read_text()
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in css.split("@media (prefers", 2)[:2])
+    labels = [*STUDY_VARIANTS, *(f"another {number}" for number in range(12))]
+    drawn = {each.colour for each in styles(labels).values()} | {colour for _, colour, *_ in KINDS.values()}
+    assert len(drawn) == 9
+    assert contrast("#FFFFFF", "#000000") == pytest.approx(21)
+    for ground in ("#FFFFFF", light["paper"], dark["paper"], dark["raised"]):
+        assert {colour: contrast(colour, ground) for colour in drawn if contrast(colour, ground) < 3} == {}
+    for theme in (light, dark):
+        for name in {*THEME.values()} - {"paper", "grid"}:
+            assert contrast(theme[name], theme["paper"]) > 3, name
+
+
+def test_the_studys_variants_come_first() -> None:
     assert set(study_order([*STUDY_VARIANTS, "A"])[:-1]) == set(STUDY_VARIANTS)
-    palette = {"#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00"}
-    assert {style.colour for style in styles(STUDY_VARIANTS).values()} == palette
 
 
 def test_the_order_is_from_convolution_to_attention_then_by_name() -> None:
@@ -175,24 +277,34 @@ def test_loss_axes_have_a_few_round_labels(low: float, high: float) -> None:
     assert all(len(f"{tick:g}") <= 6 for tick in ticks)
 
 
-def test_plot_all_writes_png_and_svg_that_are_the_same_every_time(tables: Tables, tmp_path: Path) -> None:
-    once = plot_all(*tables, tmp_path / "once", ["accuracy_at_loss", "gap_curve"])
-    again = plot_all(*tables, tmp_path / "again", ["accuracy_at_loss", "gap_curve"])
-    names = ["accuracy_at_loss.png", "accuracy_at_loss.svg", "gap_curve.png", "gap_curve.svg"]
+def test_plot_all_writes_svg_and_pdf_that_are_the_same_every_time(tables: Tables, tmp_path: Path) -> None:
+    once = plot_all(*tables, tmp_path / "once", ["test_accuracy", "gap_curve"])
+    again = plot_all(*tables, tmp_path / "again", ["test_accuracy", "gap_curve"])
+    names = ["test_accuracy.svg", "test_accuracy.pdf", "gap_curve.svg", "gap_curve.pdf"]
     assert [path.name for path in once] == names
     assert sorted(path.name for path in (tmp_path / "once").iterdir()) == sorted(names)
     for left, right in zip(once, again, strict=True):
         assert left.read_bytes() == right.read_bytes()
-    svg = once[1].read_text()
-    assert not re.search(r"<dc:date>|<text", svg)  # no date, and letters as outlines: no font is needed to show it
-    with Image.open(once[0]) as image:
-        assert image.width == 660
-        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
 
 
-def test_pdf_embeds_truetype_fonts(tables: Tables, tmp_path: Path) -> None:
-    path = save(FIGURES["gap_curve"].draw(*tables), tmp_path / "gap.pdf")
-    assert b"/FontFile2" in path.read_bytes()
+def test_letters_are_letters_in_a_font_with_fallbacks(tables: Tables, tmp_path: Path) -> None:
+    """In SVG text that can be edited and searched, in PDF TrueType; the caption with n is in the file."""
+    figure = FIGURES["test_accuracy"].draw(*tables)
+    svg = save(figure, tmp_path / "a.svg", "Test accuracy").read_text()
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"test accuracy (%)", "step", *VARIANTS} <= set(words)
+    fonts = re.search(r"font(-family)?: [^;\"]*Arial[^;\"]*", svg)
+    assert fonts
+    assert re.findall(r"'([^']+)'", fonts[0])[:4] == ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"]
+    assert "n = 3 seeds" in svg
+    assert "<dc:date>" not in svg
+    pdf = save(figure, tmp_path / "a.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/FontFile3" not in pdf
+    with Image.open(save(figure, tmp_path / "a.png")) as image:
+        assert image.width == 990
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        assert "n = 3 seeds" in image.info["Description"]
 
 
 def test_drawing_changes_no_global_state(tables: Tables) -> None:

@@ -25,6 +25,7 @@ from study.data.pictures import read
 from study.errors import StudyError
 from study.models.catalog import resolve
 from study.models.sizing import Budget, strides_of
+from study.sweep.plan import Facts
 from study.training.evaluate import Normalisation
 from study.training.loop import probe_indices, train
 
@@ -527,6 +528,26 @@ def test_unfinished_and_damaged_sets_are_listed_and_removed(tmp_path):
         prepared.remove(entry.folder)
     assert prepared.entries(tmp_path / "data") == []
     assert (tmp_path / "x.npz").exists()
+
+
+def test_a_flipped_bit_is_noticed_by_the_list_and_before_a_sweep(tmp_path):
+    name, where = saved(tmp_path), ("--data-dir", str(tmp_path / "data"))
+    run("prepare", name, "--image-size", "8", *where)
+    assert run("list", "--check", *where).exit_code == 0
+    Facts(tmp_path / "data")(Data(name=name, image_size=8))
+    (folder,) = (path for path in tmp_path.glob("data/prepared/*") if path.is_dir())
+    content = bytearray((folder / "train_images.npy").read_bytes())
+    content[-100] ^= 16
+    (folder / "train_images.npy").write_bytes(content)
+    assert (
+        json.loads(run("list", "--json", *where).stdout)[0]["state"] == "complete"
+    )  # sizes alone: every byte is there
+    listed = run("list", "--check", "--json", *where)
+    assert json.loads(listed.stdout)[0]["state"] == "damaged"
+    assert isinstance(listed.exception, StudyError)
+    for data in (Data(name=name, image_size=8), Data(name=name, image_size=8, train_size=6)):
+        with pytest.raises(StudyError, match=r"is damaged|are damaged"):
+            Facts(tmp_path / "data")(data)
 
 
 # ---------------------------------------------------------------- training on it

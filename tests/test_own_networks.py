@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from study.config import Blocks, Claim, Data, Experiment, Fractals, OwnVariant, Run, Start, TimmVariant, Training
+from study.designs import COMPLETE, Grid, Options, Plain, Rates, Sizes, carry_out
 from study.errors import StudyError
+from study.export import export_run, load_exported
+from study.files import write_json
 from study.models import build
 from study.models.catalog import resolve
 from study.models.cost import network_cost
@@ -21,11 +25,17 @@ from study.models.interop import classifier_names, read_weights, with_classifier
 from study.models.sizing import Budget, strides_of
 from study.models.timm_networks import import_timm
 from study.own_files import find_file
-from study.sweep.plan import load_experiment, make_plan
+from study.report.console import plot_scaling, rank
+from study.report.page import write_all
+from study.results import load
+from study.sweep.plan import Facts, load_experiment, make_plan
+from study.sweep.status import status_of
 from study.sweep.store import Store
+from study.sweep.tuned import read_tuned
 from study.training.loop import train
 from study.training.optimizer import make_optimizer
 from study.training.start import build_from, fingerprint, freeze
+from tests.finished import pretend
 
 SMALL = """
 from torch import nn
@@ -178,8 +188,10 @@ def test_layouts_have_no_free_switches():
 
 def test_a_run_trains_and_its_record_is_read_without_the_file(folder: Path):
     run = run_of(own("mine.py:Net"))
-    result = train(run, folder / "run")
+    kept = folder / run.id
+    result = train(run, kept)
     assert result is not None
+    write_json(kept / "run.json", run.model_dump(mode="json"))
     assert (result["status"], result["parameters"]) == ("ok", 8 * 28 + 9 * 4)
     (folder / "mine.py").write_text("raise SystemExit('it was run')")
     again = Run.model_validate_json(json.dumps(result["run"]))
@@ -189,6 +201,11 @@ def test_a_run_trains_and_its_record_is_read_without_the_file(folder: Path):
     (folder / "mine.py").unlink()
     with pytest.raises(StudyError, match="bring the file to that place"):
         train(again, folder / "again")
+    with pytest.raises(StudyError, match="bring the file to that place; or give --no-onnx"):
+        export_run(kept, folder / "exported")
+    assert len(export_run(kept, folder / "exported", onnx=False)) == 2
+    with pytest.raises(StudyError, match="bring the file to that place"):
+        load_exported(folder / "exported")
 
 
 def test_an_edited_network_is_not_mixed_into_the_results_of_the_old_one(folder: Path):
@@ -374,3 +391,30 @@ def test_the_command_leaves_with_a_sentence_and_nothing_half_written(folder: Pat
     assert done.returncode == 2
     assert done.stderr.startswith("error: mine.py:Net gives logits of shape (2, 3, 16, 16)")
     assert not (folder / "results").exists()
+
+
+def test_a_free_switch_is_found_once_for_tuning_sizes_and_the_sweep_after_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pretend(monkeypatch, lambda run: 0.5 + 0.1 * run.seed % 0.3)
+    free = "mine.py:Net[width=?]"
+    experiment = Experiment(
+        name="tiny", data=DATA, training=RECIPE.model_copy(update={"epochs": 1}), variants=(free, "ViT_REL"),
+        seeds=(0, 1), budget=60_000, claims=(Claim(ranking=f"{free} > ViT_REL", readout="final_test_accuracy"),),
+    )  # fmt: skip
+    quiet, label = Console(quiet=True), "mine.py:Net[width=1875]"
+    options = Options(out=folder / "out", device="cpu")
+    for design in (Rates(experiment, options, Grid(grow=False), Facts()), Plain(experiment, options)):
+        assert carry_out(design, options, quiet).code == COMPLETE
+    assert set(read_tuned(folder / "out").rates) == {label, "ViT_REL"}  # type: ignore[union-attr]
+    assert set(load(folder / "out").runs["variant"]) == {label, "ViT_REL"}
+    options = Options(out=folder / "sizes", device="cpu")
+    sizes = Sizes(experiment.model_copy(update={"parts": (0.5, 1.0)}), options, Facts())
+    assert carry_out(sizes, options, quiet).code == COMPLETE
+    assert load(folder / "sizes").experiment.variants == (label, "ViT_REL")
+    assert [each.claim.ranking for each in load(folder / "sizes").by_size] == [f"{label} > ViT_REL"] * 2
+    (folder / "mine.py").unlink()  # records are read without it
+    rank(load(folder / "out"), quiet)
+    assert plot_scaling(load(folder / "sizes"))
+    assert all(page.exists() for page in write_all([folder / "out", folder / "sizes"], folder / "r.html", False))
+    assert {row["state"] for each in status_of(folder / "sizes") for row in each["runs"]} == {"done"}

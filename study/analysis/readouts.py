@@ -10,7 +10,7 @@ What a run does not reach is NaN with a note that says so; nothing is extrapolat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -205,14 +205,21 @@ _ALL = (
 READOUTS: dict[str, Readout] = {readout.name: readout for readout in _ALL}
 
 
-def find_readout(name: str) -> tuple[Readout, float | None]:
-    """The readout behind a key such as `final_gap` or `samples_to_loss@0.5`, and the number after the @.
+Own = Mapping[str, Readout]  # readouts of the user's own, by name: study/analysis/own_readouts.py
+
+
+def find_readout(name: str, own: Own | None = None) -> tuple[Readout, float | None]:
+    """The readout behind a key such as `final_gap` or `samples_to_loss@0.5`, and the number after the @; or one of
+    `own`.
 
     Raises StudyError for an unknown key, and for a number that is missing, out of place or not positive.
     """
+    if own and name in own:
+        return own[name], None
     key, separator, number = name.partition("@")
     if key not in READOUTS:
-        raise StudyError(f"there is no readout {key!r}: the readouts are {', '.join(READOUTS)}")
+        known = ", ".join([*(own or {}), *READOUTS])
+        raise StudyError(f"there is no readout {key!r}: the readouts are {known}, or FILE.py:NAME of your own")
     readout = READOUTS[key]
     if not separator:
         if readout.needs_at:
@@ -229,18 +236,18 @@ def find_readout(name: str) -> tuple[Readout, float | None]:
     return readout, at
 
 
-def measure(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> Measurement:
+def measure(name: str, curves: pd.DataFrame, runs: pd.DataFrame, own: Own | None = None) -> Measurement:
     """A readout by its key, for every run in `runs`, with its notes.
 
     A diverged run has no readout: its value is NaN, it takes no part in the matched region, and a note names it.
     """
-    readout, at = find_readout(name)
+    readout, at = find_readout(name, own)
     diverged = runs[runs["status"] == "diverged"]
     alive = runs[runs["status"] != "diverged"]
     result = readout.function(of_runs(curves, alive["run"]), alive, at)
     unmeasured = alive[~alive["run"].isin(curves["run"])]
     reasons = (("Diverged, and so without a value", diverged), ("Never evaluated", unmeasured))
-    notes = (*result.notes, *(f"{reason}: {_names(rows)}." for reason, rows in reasons if len(rows)))
+    notes = (*result.notes, *(f"{reason}: {name_runs(rows)}." for reason, rows in reasons if len(rows)))
     return replace(result, values=result.values.reindex(runs["run"]).rename("value"), notes=notes)
 
 
@@ -250,18 +257,20 @@ def readout_table(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> pd.Dat
     return table.assign(value=measure(name, curves, runs).values)
 
 
-def measure_claim(claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, Measurement]:
+def measure_claim(
+    claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame, own: Own | None = None
+) -> tuple[pd.DataFrame, Measurement]:
     """A claim's readout on the runs of the variants that its ranking names, which are the comparison: the table for
     `claims.test_claim`, and the measurement with its region and notes.
 
     Raises StudyError for a malformed ranking or an unknown readout.
     """
     named = runs[runs["variant"].isin(claim.order.variants)]
-    measured = measure(claim.readout, of_runs(curves, named["run"]), named)
+    measured = measure(claim.readout, of_runs(curves, named["run"]), named, own)
     return named.set_index("run")[["variant", "seed"]].assign(value=measured.values), measured
 
 
-def summary(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def summary(table: pd.DataFrame, name: str, own: Own | None = None) -> pd.DataFrame:
     """Of a readout's table (variant, seed, value): columns variant, n, mean, sd (n - 1 in the denominator), then
     `seed 0`, `seed 1`, ...; the best variant first. n counts the seeds with a value; one without shows as NaN.
     """
@@ -269,25 +278,26 @@ def summary(table: pd.DataFrame, name: str) -> pd.DataFrame:
     overall = pd.DataFrame({"n": groups.count(), "mean": groups.mean(), "sd": groups.std()})
     seeds = table.pivot(index="variant", columns="seed", values="value")
     joined = overall.join(seeds.rename(columns=lambda seed: f"seed {seed}"))
-    best_first = joined.sort_values("mean", ascending=not find_readout(name)[0].larger_is_better, kind="stable")
+    best_first = joined.sort_values("mean", ascending=not find_readout(name, own)[0].larger_is_better, kind="stable")
     return best_first.reset_index()
 
 
 # ---------------------------------------------------------------- what must be said
 
 
-def _names(rows: pd.DataFrame) -> str:
+def name_runs(rows: pd.DataFrame) -> str:
+    """Runs as sentences name them, `C-C-T-T seed 0, ViT_REL seed 2`: a row of `runs`, or of `curves`, each."""
     return ", ".join(f"{variant} seed {seed}" for variant, seed in zip(rows["variant"], rows["seed"], strict=True))
 
 
 def _missing(curves: pd.DataFrame, values: Values, what: str) -> tuple[str, ...]:
     lacking = curves.drop_duplicates("run").set_index("run").loc[values.index[values.isna()]]
-    return (f"Not reached ({what}): {_names(lacking)}.",) if len(lacking) else ()
+    return (f"Not reached ({what}): {name_runs(lacking)}.",) if len(lacking) else ()
 
 
 def _region_note(curves: pd.DataFrame, region: tuple[float, float]) -> str:
     ranges = loss_ranges(curves)
-    slowest = _names(ranges.loc[[ranges["lowest"].idxmax()]])
+    slowest = name_runs(ranges.loc[[ranges["lowest"].idxmax()]])
     return f"Matched region: probe loss {region[0]:.4g} down to {region[1]:.4g}; {slowest} goes no lower."
 
 
@@ -295,12 +305,12 @@ def _unmatched(curves: pd.DataFrame) -> Measurement:
     ranges = loss_ranges(curves)
     blank = ranges[ranges["lowest"].isna()]
     if len(blank) or ranges.empty:
-        note = f"No matched region: no loss was measured for {_names(blank) or 'any run'}."
+        note = f"No matched region: no loss was measured for {name_runs(blank) or 'any run'}."
     else:
         slowest, fastest = ranges.loc[[ranges["lowest"].idxmax()]], ranges.loc[[ranges["first"].idxmin()]]
         note = (
-            f"No matched region: {_names(slowest)} goes no lower than a probe loss of {slowest['lowest'].iloc[0]:.4g}, "
-            f"and {_names(fastest)} is at {fastest['first'].iloc[0]:.4g} when first measured; evaluate more often or "
-            "train longer."
+            f"No matched region: {name_runs(slowest)} goes no lower than a probe loss of "
+            f"{slowest['lowest'].iloc[0]:.4g}, and {name_runs(fastest)} is at {fastest['first'].iloc[0]:.4g} when "
+            "first measured; evaluate more often or train longer."
         )
     return Measurement(pd.Series(np.nan, index=ranges.index), None, (note,))

@@ -71,6 +71,7 @@ class SizeRanking:
     images: int
     claim: Claim
     verdict: ClaimVerdict
+    readout: str  # its title
 
     @property
     def by_mean(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from study.analysis.claims import explore, test_claim
-from study.analysis.readouts import Measurement, find_readout, measure, measure_claim, summary
+from study.analysis.readouts import Measurement, Own, Readout, find_readout, measure, measure_claim, summary
 from study.analysis.verdicts import ClaimVerdict, untested
 from study.config import Claim, Experiment
 
@@ -33,6 +33,7 @@ class View:
     curves: pd.DataFrame
     level: float | None = None
     untested: str = ""
+    own: Own = field(default_factory=dict, repr=False, compare=False)  # readouts of the user's own
     _known: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def _once(self, what: Hashable, find: Callable[[], T]) -> T:
@@ -43,9 +44,13 @@ class View:
 
     # ------------------------------------------------------------ readouts
 
+    def find(self, name: str) -> Readout:
+        """A readout by its key, ours or the user's own. Raises StudyError for an unknown one."""
+        return find_readout(name, self.own)[0]
+
     def measure(self, name: str) -> Measurement:
         """A readout with what must be said of it: the matched region, what was not reached."""
-        return self._once(name, lambda: measure(name, self.curves, self.runs))
+        return self._once(name, lambda: measure(name, self.curves, self.runs, self.own))
 
     def readout(self, name: str) -> pd.DataFrame:
         """Columns variant, seed, value; one row a run. Raises StudyError for an unknown readout."""
@@ -53,7 +58,7 @@ class View:
 
     def summary(self, name: str) -> pd.DataFrame:
         """Columns variant, n, mean, sd, then every seed's value; the best variant first."""
-        return summary(self.readout(name), name)
+        return summary(self.readout(name), name, self.own)
 
     # ------------------------------------------------------------ claims
 
@@ -73,14 +78,14 @@ class View:
         variants = claim.order.variants
         if set(variants) >= set(self.runs["variant"]):
             return self.readout(claim.readout), self.measure(claim.readout)
-        return self._once((claim.readout, variants), lambda: measure_claim(claim, self.curves, self.runs))
+        return self._once((claim.readout, variants), lambda: measure_claim(claim, self.curves, self.runs, self.own))
 
     def verdict(self, claim: Claim) -> ClaimVerdict:
         """The claim tested, or with the sentence that says why it is not. Raises StudyError for an unknown readout."""
         return self._once(claim, lambda: self._verdict(claim))
 
     def _verdict(self, claim: Claim) -> ClaimVerdict:
-        larger = find_readout(claim.readout)[0].larger_is_better
+        larger = self.find(claim.readout).larger_is_better
         why, known = self.untested, set(self.runs["variant"])
         if not why and (absent := [name for name in claim.order.variants if name not in known]):
             chosen = [name for name in absent if name in self.experiment.variants]
@@ -118,7 +123,7 @@ class View:
         variants = [name for name in self.experiment.variants if name in known]
         if len(variants) < 2:
             return None
-        larger = find_readout(claim.readout)[0].larger_is_better
+        larger = self.find(claim.readout).larger_is_better
         return explore(self.readout(claim.readout), variants, claim, larger, self.alpha(claim))
 
     @cached_property

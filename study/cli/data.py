@@ -82,12 +82,23 @@ def data_prepare(
 
 
 @data_app.command("list")
-def data_list(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """What is prepared, where, and how large."""
-    found = _entries(data_dir)
+def data_list(
+    data_dir: DataDir = None,
+    check: Annotated[bool, typer.Option("--check", help="Read every byte: is it what was prepared?")] = False,
+    as_json: Json = False,
+) -> None:
+    """What is prepared, where, and how large. With --check, the exit code is 2 if anything is damaged."""
+    found = _entries(data_dir, check)
+    wrong = [entry.folder.name for entry in found if entry.state == "damaged"] if check else []
     if as_json:
         print_json([entry._asdict() | {"folder": str(entry.folder)} for entry in found])
-        return
+    else:
+        _show(found)
+    if wrong:
+        raise StudyError(f"damaged: {', '.join(wrong)}; study data rm them, and they are prepared anew when needed")
+
+
+def _show(found: list[Entry]) -> None:
     header = ("data", "state", "fingerprint", "folder", "pixels", "training", "test", "classes", "MB")
     rows = []
     for entry in found:
@@ -136,8 +147,8 @@ def data_rm(
         say(f"removed {entry.folder}", console)
 
 
-def _entries(data_dir: Path | None) -> list[Entry]:
+def _entries(data_dir: Path | None, thorough: bool = False) -> list[Entry]:
     from study.data import default_data_dir
     from study.data.prepared import entries
 
-    return entries((data_dir or default_data_dir()).expanduser())
+    return entries((data_dir or default_data_dir()).expanduser(), thorough)

@@ -7,6 +7,7 @@ hash of everything that decides its result and of nothing else.
 from study.config.base import Frozen, digest, identity, override, parse_model, read_model, sentence
 from study.config.experiments import LARGEST, MOST_SEEDS, Claim, Experiment, Pretraining, Rate
 from study.config.notation import Ranking, Relation, parse_ranking
+from study.config.readouts import OwnReadout, facts_of, readout, reference_to
 from study.config.runs import FORMAT, IMAGES_OF_A_STREAM, STREAMS, Data, Fractals, Run, Start, Training
 from study.config.variants import (
     LAYOUTS,
@@ -41,6 +42,7 @@ __all__ = [
     "Experiment",
     "Fractals",
     "Frozen",
+    "OwnReadout",
     "OwnVariant",
     "Pretraining",
     "Ranking",
@@ -55,6 +57,7 @@ __all__ = [
     "canonical_label",
     "canonical_layout",
     "digest",
+    "facts_of",
     "identity",
     "override",
     "own_reference",
@@ -62,6 +65,8 @@ __all__ = [
     "parse_ranking",
     "parse_variant",
     "read_model",
+    "readout",
+    "reference_to",
     "scratch_label",
     "sentence",
 ]

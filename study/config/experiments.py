@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from study.config.base import Frozen, Seed
 from study.config.notation import Ranking, parse_ranking
+from study.config.readouts import OwnReadout, reference_to
 from study.config.runs import Data, Training
 from study.config.variants import STUDY_VARIANTS, Blocks, canonical_label
 from study.errors import StudyError
@@ -22,7 +23,9 @@ Rate = Annotated[float, Field(gt=0, le=1000)]
 class Claim(Frozen):
     """A ranking in the paper's notation with the readout it is about, fixed before the runs start.
 
-    It is parsed when it is made. Raises StudyError for a malformed ranking, and for margins that exclude each other.
+    It is parsed when it is made. The readout is one of ours by its key, or one's own: a function of a run's curve, or
+    `FILE.py:NAME` of one. Raises StudyError for a malformed ranking, for margins that exclude each other, and for a
+    function that cannot be found again.
     """
 
     ranking: str
@@ -38,6 +41,11 @@ class Claim(Frozen):
     @classmethod
     def _is_canonical(cls, ranking: str) -> str:
         return str(parse_ranking(ranking))
+
+    @field_validator("readout", mode="before")
+    @classmethod
+    def _is_a_name(cls, readout: Any) -> Any:
+        return reference_to(readout) if callable(readout) else readout
 
     @model_validator(mode="after")
     def _margins_fit(self) -> Self:
@@ -87,12 +95,16 @@ class Experiment(Frozen):
     )
     blocks: Blocks = Blocks()
     files: dict[str, str] = Field(
-        default={}, description="where files lie that variants name and that are beside the experiment's own; filled in"
+        default={},
+        description="where files lie that variants and readouts name and that are beside the experiment's; filled in",
     )
     sources: dict[str, str] = Field(
         default={}, description="hash of the source of each variant of the user's own, by label; filled in when planned"
     )
     claims: tuple[Claim, ...] = ()
+    readouts: dict[str, OwnReadout] = Field(
+        default={}, description="what the claims' readouts of the user's own are, by name; filled in when planned"
+    )
     pretraining: Pretraining | None = None
 
     @field_validator("variants")

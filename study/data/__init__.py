@@ -20,12 +20,14 @@ from study.data.parts import part, view_of
 from study.data.parts import subset as subset
 from study.data.pictures import VERSION
 from study.data.prepared import Whole, facts_of, find, prepare
+from study.data.prepared import check as check_prepared
 from study.errors import StudyError
 
 __all__ = ["NAMES", "Dataset", "default_data_dir", "load", "parse_name"]
 
 BUILT_IN = (*cifar.SOURCES, "fractals")
 NAMES = (*BUILT_IN, "folder:PATH", "hf:NAME[@REVISION]", "npz:PATH", "FILE.py:NAME")
+CHECKED = 2 * 10**9  # bytes of a prepared set that planning reads whole: a few seconds
 QUICK_FRACTALS = 20_000 * 32**2  # pixels that take a few seconds to draw: up to here fractals are not kept on disk
 
 
@@ -55,7 +57,7 @@ class Dataset:
         return count_levels(self.train_images) if self.known_levels is None else self.known_levels
 
 
-def load(data: Data, data_dir: Path | None = None) -> Dataset:
+def load(data: Data, data_dir: Path | None = None, check: bool = False) -> Dataset:
     """The data set that `data` describes: found, fetched or made; cut by class; then the subset of the training images.
 
     With `data.validation`, so many of these training images, class-balanced, take the place of the test images, which
@@ -63,6 +65,8 @@ def load(data: Data, data_dir: Path | None = None) -> Dataset:
 
     Data of the user's own whose fingerprint is given are taken from any prepared set that has it, wherever its images
     came from; the folder, file or hub is not looked at again.
+
+    With `check`, every byte of a prepared set of up to CHECKED bytes is read: is it still what was prepared?
 
     Raises StudyError if the name is unknown, if files are missing or damaged, if more images are asked for than there
     are, and if `data.fingerprint` is given and what was loaded differs from it.
@@ -72,6 +76,8 @@ def load(data: Data, data_dir: Path | None = None) -> Dataset:
     place = (data_dir or default_data_dir()).expanduser()
     whole = find(place, data.fingerprint, data.image_size, view) if name.own and data.fingerprint else None
     whole = whole or _whole(name, data, place)
+    if check and whole.folder and whole.arrays.train_images.nbytes + whole.arrays.test_images.nbytes <= CHECKED:
+        check_prepared(whole.folder)
     arrays = part(whole.arrays, data, name.first, name.last)
     found, levels = facts_of(whole, view, arrays)
     if data.fingerprint not in ("", found):

@@ -207,6 +207,16 @@ def _facts(path: Path) -> dict[str, Any]:
     return known
 
 
+def check(folder: Path) -> None:
+    """Read every byte of a prepared set: its fingerprint is the one that was stored while it was prepared.
+
+    Raises StudyError if it is not.
+    """
+    known = _facts(folder / "facts.json").get("fingerprint")
+    if known is not None and (found := fingerprint(_read(folder))) != known:
+        raise _damaged(folder, f"the fingerprint of its content is {found}, not {known}")
+
+
 def find(data_dir: Path, wanted: str, side: int, view: str) -> Whole | None:
     """The prepared set whose part `view` has the fingerprint `wanted`, wherever its images came from."""
     for folder in _folders(data_dir):
@@ -244,18 +254,18 @@ def _folders(data_dir: Path) -> Iterator[Path]:
                 yield folder
 
 
-def entries(data_dir: Path) -> list[Entry]:
-    """All prepared sets in the data folder and in the user's cache."""
+def entries(data_dir: Path, thorough: bool = False) -> list[Entry]:
+    """All prepared sets in the data folder and in the user's cache; if `thorough`, with every byte checked."""
     partial = [
         folder
         for place in dict.fromkeys((data_dir / "prepared", user_data_dir() / "prepared"))
         for folder in sorted(place.glob("*.partial"))
         if folder.is_dir() and not folder.is_symlink()
     ]
-    return [_entry(folder) for folder in (*_folders(data_dir), *partial)]
+    return [_entry(folder, thorough) for folder in (*_folders(data_dir), *partial)]
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path, thorough: bool) -> Entry:
     size = sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
     facts: dict[str, Any] = {}
     train = test = classes = None
@@ -266,6 +276,8 @@ def _entry(folder: Path) -> Entry:
         else:
             arrays = _read(folder)
             train, test, classes = len(arrays.train_labels), len(arrays.test_labels), len(arrays.class_names)
+            if thorough:
+                check(folder)
             state = "complete"
     except StudyError:
         state = "damaged"

@@ -94,7 +94,7 @@ class InLooks:
         runs = tables.runs[tables.runs["seed"] < look.seeds]
         curves = tables.curves[tables.curves["run"].isin(runs["run"])]
         return [
-            verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0)
+            verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0, own=tables.own)
             for claim in tables.experiment.claims  # as planned, with the sizes that were found
         ]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from study.config import Experiment
 from study.designs.base import Member, Options, folder_of
 from study.report.console import finish_sweep
-from study.sweep.plan import Facts, make_plan
+from study.sweep.plan import Facts, make_plan, with_found_sizes
 from study.sweep.tuned import at_tuned_rates, read_tuned
 
 
@@ -42,4 +42,5 @@ class Plain:
 
 def member_of(folder: Path, experiment: Experiment, facts: Facts) -> Member:
     """The sweep of an experiment into a folder, at the learning rates that were tuned there, if any were."""
-    return Member(folder, make_plan(at_tuned_rates(experiment, read_tuned(folder)), facts=facts))
+    experiment = with_found_sizes(experiment, facts)
+    return Member.of(folder, make_plan(at_tuned_rates(experiment, read_tuned(folder)), facts=facts))

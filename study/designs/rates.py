@@ -21,7 +21,7 @@ from study.errors import StudyError
 from study.report.console import show_tuned
 from study.results import load
 from study.sweep.members import Members, join_members
-from study.sweep.plan import Facts, make_plan
+from study.sweep.plan import Facts, make_plan, with_found_sizes
 from study.sweep.store import TUNING, Store
 from study.sweep.tuned import NAME, Tuned, check_seeds, choose, key, read_tuned, write_tuned
 
@@ -68,6 +68,7 @@ class Rates:
     tuned: dict[Path, Tuned] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.experiment = with_found_sizes(self.experiment, self.facts)
         check_seeds(self.grid.seeds, self.experiment)
         self.grid.around(self.experiment.training.lr)
 

@@ -17,16 +17,19 @@ from study.designs.plain import member_of
 from study.errors import StudyError
 from study.report.console import finish_sizes
 from study.sweep.members import Members, join_members
-from study.sweep.plan import Facts
+from study.sweep.plan import Facts, with_found_sizes
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sizes:
     """An experiment with parts, the smallest member first."""
 
     experiment: Experiment
     options: Options
     facts: Facts
+
+    def __post_init__(self) -> None:
+        self.experiment = with_found_sizes(self.experiment, self.facts)
 
     @property
     def folder(self) -> Path:

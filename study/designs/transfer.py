@@ -54,7 +54,7 @@ class Transfer:
             data = parse_model(Data, data.model_dump_json(), "--image-size: ")
             experiment = transfer_experiment(self.template, self.sources, data, self.scratch)
             plan = plan_transfer(experiment, self.sources, self.scratch, facts)
-            found.append(Member(members.folder(self.folder, side), plan))
+            found.append(Member.of(members.folder(self.folder, side), plan))
         yield found
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:

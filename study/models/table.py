@@ -240,6 +240,11 @@ def _stage(stage: str, kind: str, depth: int | None = None, width: int | None = 
     return {"stage": stage, "kind": kind, "depth": depth, "width": width, "side": side}
 
 
+def stages(variant: Variant, image_size: int) -> list[Row]:
+    """The stages by description alone, without counts: none of timm's networks and of the user's own."""
+    return [stage for stage, _ in _stages(variant, nn.Module(), image_size)]
+
+
 def _stages(variant: Variant, network: nn.Module, image_size: int) -> Iterator[tuple[Row, tuple[str, ...]]]:
     """The stages of a network, each with the names of its modules."""
     depths, widths, sides = shape(variant, image_size)

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from study.analysis.claims import test_claim
-from study.analysis.readouts import find_readout
 from study.analysis.tables import read_table
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.config import Claim, sentence
 from study.errors import StudyError
 from study.files import atomic, write_json
-from study.report.figures import plot_all, save
+from study.report.drawing import save
+from study.report.figures import plot_all
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
 from study.report.table import Table, number, print_json, say, show
@@ -43,7 +43,7 @@ def rank(
     """
     if not len(results.view.runs):
         raise StudyError(f"{results.folder} has no finished run to rank")
-    claims = results.experiment.claims
+    claims, readouts = results.experiment.claims, [results.key(name) for name in readouts]
     if ranking is not None:
         known = {*results.experiment.variants, *results.view.runs["variant"]}
         if strangers := [name for name in Claim(ranking=ranking).order.variants if name not in known]:
@@ -88,9 +88,9 @@ def _show_view(view: View, names: Sequence[str], claims: Sequence[Claim], consol
     for caution in view.cautions:
         say(f"{caution}.", console, "yellow")
     for claim in claims:
-        show_verdict(view.verdict(claim), find_readout(claim.readout)[0].unit, console)
+        show_verdict(view.verdict(claim), view.find(claim.readout).unit, console)
     for verdict in view.explorations if claims == view.claims else []:
-        readout = find_readout(verdict.claim.readout)[0]
+        readout = view.find(verdict.claim.readout)
         say(f"\nexplored  all pairs, by {readout.title}: no test of a claim made before", console, "bold")
         show_verdict(verdict, readout.unit, console)
     if claims and claims == view.claims and view.not_claimed:
@@ -250,7 +250,7 @@ def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bo
     for member in members:
         for verdict in member.view.verdicts:
             say(f"\n{member.number} pixels", console, "bold")
-            show_verdict(verdict, find_readout(verdict.claim.readout)[0].unit, console)
+            show_verdict(verdict, member.view.find(verdict.claim.readout).unit, console)
     say("folders: " + ", ".join(str(member.folder) for member in members), say_to)
 
 

@@ -1,14 +1,14 @@
-"""Figures of a sweep, one function each: they take the tidy tables `curves` and `runs` and return a matplotlib Figure.
+"""Figures of a sweep, from the tidy tables `curves` and `runs`: `FIGURES[name].draw(curves, runs)`.
 
 Lines are means over the seeds of a variant, bands are 95% t-intervals of that mean. Both are computed point by point,
-across runs: a band says where the mean lies at that point, not where the whole curve lies. A single seed has no band.
-Losses are averaged as logarithms, which is how their axes are drawn. A diverged run takes no part in means and bands;
-it is drawn by itself as a thin line that ends in a cross.
+across runs: a band says where the mean lies at that point, not where the whole curve lies. Of three seeds or fewer
+every one is drawn instead. Losses are averaged as logarithms, which is how their axes are drawn. A diverged run takes
+no part in means and bands; it is drawn by itself as a thin line that ends in a cross.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,256 +19,127 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from numpy.typing import NDArray
-from scipy import stats
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from study.analysis.curves import at_losses, loss_ranges, matched_region, not_diverged, of_runs
 from study.analysis.curves import difference_at_loss as at_equal_loss
-from study.files import atomic
-from study.report.style import COLUMN, RC, TEXT, Style, styles
+from study.report.drawing import (
+    accuracy_axis,
+    canvas,
+    count_axis,
+    draw_band,
+    draw_seeds,
+    loss_axis,
+    mean_and_interval,
+    name_lines,
+    round_losses,
+    save,
+    spread_in_words,
+)
+from study.report.style import COLUMN, FEW, RC, TEXT, Style, styles
 
-Array = NDArray[np.float64]
+VISIBLE_GAP = 0.02  # of accuracy: a gap that stays below, such as that of a stream, has nothing to show
+MOST_PAIRS = 15  # of six variants
+FORMATS = ("svg", "pdf")
 
-LEVEL = 0.95  # of the bands
-MARKERS = 8  # about as many on a line, however many evaluations it has
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure as reports name it: how it is made, its title, what a reader must know to read it, the columns of
+    `curves` on the axes (x, y) of each panel, and what in it is a mean over seeds."""
+
+    make: Callable[[pd.DataFrame, pd.DataFrame], Figure]
+    title: str
+    caption: str
+    panels: tuple[tuple[str, str], ...] = ()
+    means: str = "Lines"
+
+    def draw(self, curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+        """The figure, with its caption, which says n, as its label."""
+        with mpl.rc_context(RC):
+            figure = self.make(curves, runs)
+        n = spread_in_words(runs[runs["status"] != "diverged"].groupby("variant").size(), self.means)
+        figure.set_label(" ".join(filter(None, (self.caption, str(figure.get_label()), n))))
+        return figure
 
 
-def mean_and_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array, Array]:
-    """Mean over runs and the ends of its t-interval at each point. `values`: (runs, points), NaN where a run has none.
+def plot_all(
+    curves: pd.DataFrame,
+    runs: pd.DataFrame,
+    folder: Path,
+    names: Iterable[str] | None = None,
+    formats: Iterable[str] = FORMATS,
+) -> list[Path]:
+    """Write each figure that shows something as `folder/NAME.svg` and `.pdf`; the paths, in order.
 
-    mean +- t_{(1 + level) / 2, n - 1} sd / sqrt(n) over the n runs that are there; the ends are NaN for a single one.
+    The same tables give the same bytes, and files appear whole.
     """
-    count = np.isfinite(values).sum(axis=0)
-    mean = np.nansum(values, axis=0) / np.where(count, count, np.nan)
-    squares = np.nansum((values - mean) ** 2, axis=0)
-    more = np.where(count > 1, count, np.nan)
-    half = stats.t.ppf((1 + level) / 2, more - 1) * np.sqrt(squares / (more - 1) / more)
-    return mean, mean - half, mean + half
+    paths = []
+    for name in drawable(FIGURES if names is None else names, curves):
+        figure = FIGURES[name].draw(curves, runs)
+        paths += [save(figure, folder / f"{name}.{kind}", FIGURES[name].title) for kind in formats]
+    return paths
 
 
-# ---------------------------------------------------------------- the figures
+def drawable(names: Iterable[str], curves: pd.DataFrame) -> list[str]:
+    """Those figures that show something: differences take two variants, and a gap must be there."""
+    gaps = (curves["probe_accuracy"] - curves["test_accuracy"]).groupby([curves["variant"], curves["step"]]).mean()
+    absent = {
+        "difference_at_loss": curves["variant"].nunique() < 2,
+        "gap_curve": not gaps.abs().max() >= VISIBLE_GAP,
+    }
+    return [name for name in names if not absent.get(name)]
+
+
+# ---------------------------------------------------------------- along training
 
 
 def loss_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Train (probe) loss against step, the loss on a logarithmic axis: Fig. 1 of CoAtNet (arXiv 2106.04803), top."""
-    with mpl.rc_context(RC):
-        figure, (axes,) = canvas(curves)
-        _draw_train_loss(axes, curves, runs)
+    figure, (axes,) = canvas(curves)
+    _draw_train_loss(axes, curves, runs)
+    name_lines(figure)
     return figure
 
 
 def accuracy_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Test accuracy against step: Fig. 1 of CoAtNet (arXiv 2106.04803), bottom."""
-    with mpl.rc_context(RC):
-        figure, (axes,) = canvas(curves)
-        _draw_test_accuracy(axes, curves, runs)
+    figure, (axes,) = canvas(curves)
+    _draw_test_accuracy(axes, curves, runs)
+    name_lines(figure)
     return figure
 
 
 def loss_and_accuracy(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Fig. 1 of CoAtNet (arXiv 2106.04803) remade: train loss and test accuracy against step, side by side."""
-    with mpl.rc_context(RC):
-        figure, (left, right) = canvas(curves, panels=2)
-        _draw_train_loss(left, curves, runs)
-        _draw_test_accuracy(right, curves, runs)
+    figure, (left, right) = canvas(curves, panels=2)
+    _draw_train_loss(left, curves, runs)
+    _draw_test_accuracy(right, curves, runs)
+    name_lines(figure)
     return figure
-
-
-def accuracy_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Test accuracy against train loss, training going to the right: at equal loss, the higher line generalizes better.
-
-    A variant's mean line covers the losses that all of its seeds pass (`readouts.at_losses`); what single seeds cover
-    beyond is drawn thin. Shaded is the matched region, the losses that all runs of all variants pass.
-    """
-    with mpl.rc_context(RC):
-        figure, (axes,) = canvas(curves)
-        alive = not_diverged(curves, runs)
-        region = matched_region(alive)
-        if region and alive["variant"].nunique() > 1:
-            axes.axvspan(*region, color="#000000", alpha=0.06, linewidth=0, gid="matched-region")
-            note: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 6}
-            middle = float(np.sqrt(region[0] * region[1]))
-            axes.annotate("matched", (middle, 1), (0, -2), ha="center", va="top", color="#666666", **note)
-        for label, style in styles(curves["variant"]).items():
-            _draw_at_losses(axes, alive[alive["variant"] == label], label, style)
-        _loss_axis(axes, curves, "x")
-        axes.invert_xaxis()
-        axes.set_xlabel("train loss (probe), nats")
-        accuracy_axis(axes, "test accuracy")
-    return figure
-
-
-def difference_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Where the ranking turns over: a panel a pair, mean test accuracy of the one minus the other over train loss.
-
-    The line has the colour of the variant that is ahead; the band is Welch's pointwise t-interval over seeds
-    (`curves.difference_at_loss`), so that a lead is told from noise where the band leaves 0.
-    """
-    alive = not_diverged(curves, runs)
-    variants = styles(curves["variant"])
-    pairs = list(combinations(variants, 2))
-    columns = min(4, max(1, len(pairs)))
-    rows = max(1, -(-len(pairs) // columns))
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(max(COLUMN, TEXT * columns / 4), 0.7 + 1.35 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        for axes, pair in zip(grid.flat, pairs, strict=False):
-            _draw_difference(axes, at_equal_loss(alive, *pair, points=100), variants, *pair)
-        for axes in grid.flat[len(pairs) :]:
-            axes.set_axis_off()
-        first = grid.flat[0]
-        _loss_axis(first, alive, "x")
-        first.xaxis.set_major_locator(FixedLocator(first.xaxis.get_major_locator()()[::2]))
-        first.invert_xaxis()
-        first.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        first.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:+g}".replace("-", "−")))
-        _keep_lines_in_view(*grid.flat[: max(1, len(pairs))])
-        figure.supxlabel("train loss (probe), nats", fontsize=7)
-        figure.supylabel("difference of test accuracy, points", fontsize=7)
-    return figure
-
-
-def _draw_difference(axes: Axes, table: pd.DataFrame, variants: dict[str, Style], first: str, second: str) -> None:
-    axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
-    axes.set_title(f"{first} − {second}", fontsize=6)
-    loss, difference = (table[name].to_numpy(dtype=float) for name in ("loss", "difference"))
-    if table["low"].notna().any():
-        axes.fill_between(loss, table["low"], table["high"], color="#444444", alpha=0.15, linewidth=0)
-    for label, ahead in ((first, difference >= 0), (second, difference <= 0)):
-        axes.plot(loss, np.where(ahead, difference, np.nan), color=variants[label].colour)
 
 
 def gap_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Train (probe) minus test accuracy against epoch."""
-    with mpl.rc_context(RC):
-        figure, (axes,) = canvas(curves)
-        gaps = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"])
-        _draw_means(axes, gaps, runs, "epoch", "gap")
-        axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
-        _count_axis(axes, "epoch")
-        accuracy_axis(axes, "train − test accuracy, points")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:g}".replace("-", "−")))
+    figure, (axes,) = canvas(curves)
+    gaps = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"])
+    _draw_means(axes, gaps, runs, "epoch", "gap")
+    axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
+    count_axis(axes, "epoch")
+    accuracy_axis(axes, "train − test accuracy", "points")
+    name_lines(figure)
     return figure
-
-
-@dataclass(frozen=True)
-class FigureKind:
-    """A figure as reports name it: its function, a title, what a reader must know to read it, and the columns of
-    `curves` on the axes (x, y) of each panel."""
-
-    draw: Callable[[pd.DataFrame, pd.DataFrame], Figure]
-    title: str
-    caption: str
-    panels: tuple[tuple[str, str], ...]
-
-
-_BAND = "Lines: mean over seeds; bands: 95% t-interval of the mean, point by point."
-FIGURES = {
-    "train_loss": FigureKind(
-        loss_curve,
-        "Train loss",
-        f"Loss of the probe, train images in eval mode, as in the paper's Fig. 1. {_BAND}",
-        (("step", "probe_loss"),),
-    ),
-    "test_accuracy": FigureKind(
-        accuracy_curve,
-        "Test accuracy",
-        f"Accuracy on the test images, as in the paper's Fig. 1. {_BAND}",
-        (("step", "test_accuracy"),),
-    ),
-    "loss_and_accuracy": FigureKind(
-        loss_and_accuracy,
-        "Train loss and test accuracy",
-        f"The two panels of the paper's Fig. 1, remade. {_BAND}",
-        (("step", "probe_loss"), ("step", "test_accuracy")),
-    ),
-    "accuracy_at_loss": FigureKind(
-        accuracy_at_loss,
-        "Test accuracy at equal train loss",
-        "Training goes to the right; at equal loss, the higher line generalizes better. Shaded: the losses that all "
-        f"runs pass. {_BAND} Thin: seeds beyond the losses that all seeds of their variant pass.",
-        (("probe_loss", "test_accuracy"),),
-    ),
-    "difference_at_loss": FigureKind(
-        difference_at_loss,
-        "Where the ranking turns over",
-        "Difference of mean test accuracy at equal train loss, a panel a pair, over the losses that all runs of both "
-        "pass; training goes to the right. The line has the colour of the variant that is ahead; bands: 95% t-interval "
-        "over seeds, point by point: where it holds 0, neither is shown to lead at that loss.",
-        (),
-    ),
-    "gap_curve": FigureKind(gap_curve, "Gap", f"Train (probe) minus test accuracy. {_BAND}", (("epoch", "gap"),)),
-}
-
-
-def drawable(names: Iterable[str], curves: pd.DataFrame) -> list[str]:
-    """Those figures that show something: differences take two variants."""
-    return [name for name in names if name != "difference_at_loss" or curves["variant"].nunique() > 1]
-
-
-def plot_all(
-    curves: pd.DataFrame, runs: pd.DataFrame, folder: Path, names: Iterable[str] = tuple(FIGURES)
-) -> list[Path]:
-    """Write each figure as `folder/NAME.png` (200 dpi) and `folder/NAME.svg`; the paths, in order.
-
-    The same tables give the same bytes, and files appear whole.
-    """
-    paths = []
-    for name in drawable(names, curves):
-        figure = FIGURES[name].draw(curves, runs)
-        paths += [save(figure, folder / f"{name}.{kind}") for kind in ("png", "svg")]
-    return paths
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as `path`'s suffix says (png, svg or pdf), without dates, in one piece."""
-    undated: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    kind = path.suffix[1:]
-    with mpl.rc_context(RC), atomic(path) as unfinished:
-        figure.savefig(unfinished, format=kind, metadata=undated.get(kind))
-    return path
-
-
-# ---------------------------------------------------------------- how they are drawn
-
-
-def canvas(curves: pd.DataFrame, panels: int = 1, width: float | None = None) -> tuple[Figure, list[Axes]]:
-    """An empty figure of a column's width (two panels: both columns) with the legend of all variants above."""
-    variants = styles(curves["variant"])
-    width = width or (COLUMN if panels == 1 else TEXT)
-    columns = _legend_columns(list(variants), width)
-    figure = Figure(figsize=(width, 2.25 + 0.15 * np.ceil(len(variants) / columns)), layout="constrained")
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
-    handles = [
-        mpl.lines.Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dashes, label=label)
-        for label, style in variants.items()
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.2, columnspacing=1.4)
-    return figure, axes
-
-
-def _legend_columns(labels: list[str], width: float) -> int:
-    """The most columns of legend entries that fit into `width` inches."""
-    for columns in range(len(labels), 1, -1):
-        rows = -(-len(labels) // columns)
-        widest = [max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows)]
-        if sum(0.46 + 0.056 * letters for letters in widest) <= width:
-            return -(-len(labels) // rows)  # as few as these rows need, so that the rows are of like length
-    return 1
 
 
 def _draw_train_loss(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame) -> None:
     _draw_means(axes, curves, runs, "step", "probe_loss", logarithmic=True)
-    _loss_axis(axes, curves, "y")
-    _keep_lines_in_view(axes)
-    _count_axis(axes, "step")
-    axes.set_ylabel("train loss (probe), nats")
+    loss_axis(axes, curves, "y")
+    count_axis(axes, "step")
 
 
 def _draw_test_accuracy(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame) -> None:
     _draw_means(axes, curves, runs, "step", "test_accuracy")
-    _count_axis(axes, "step")
+    count_axis(axes, "step")
     accuracy_axis(axes, "test accuracy")
 
 
@@ -287,93 +158,209 @@ def _draw_means(
             axes.plot(finite[x].tail(1), finite[y].tail(1), color=style.colour, marker="x", markersize=5)
 
 
+# ---------------------------------------------------------------- along the train loss
+
+
+def accuracy_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Test accuracy against train loss, training going to the right: at equal loss, the higher line generalizes better.
+
+    A variant's mean line covers the losses that all of its seeds pass (`readouts.at_losses`); what single seeds cover
+    beyond is drawn thin. Shaded is the matched region, the losses that all runs of all variants pass.
+    """
+    figure, (axes,) = canvas(curves)
+    alive = not_diverged(curves, runs)
+    region = matched_region(alive)
+    if region and alive["variant"].nunique() > 1:
+        axes.axvspan(*region, color="#000000", alpha=0.06, linewidth=0, gid="matched-region")
+        note: Any = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 6}
+        middle = float(np.sqrt(region[0] * region[1]))
+        axes.annotate("matched", (middle, 1), (0, 1), ha="center", va="bottom", color="#666666", **note)
+    for label, style in styles(curves["variant"]).items():
+        _draw_at_losses(axes, alive[alive["variant"] == label], label, style)
+    loss_axis(axes, curves, "x")
+    axes.invert_xaxis()
+    accuracy_axis(axes, "test accuracy")
+    name_lines(figure)
+    return figure
+
+
 def _draw_at_losses(axes: Axes, curves: pd.DataFrame, label: str, style: Style) -> None:
     """Accuracy of one variant over the losses that all its seeds pass, and single seeds beyond, thin."""
     if curves.empty:
         return
     ranges = loss_ranges(curves)
     everything = np.geomspace(ranges["first"].max(), ranges["lowest"].min(), 200)
-    at = everything
+    values = at_losses(curves, "test_accuracy", everything).to_numpy(copy=True)
     region = matched_region(curves)
     if region:
         at = np.geomspace(*region, 200)
-        draw_band(axes, at, at_losses(curves, "test_accuracy", at).to_numpy(), label, style)
-    values = at_losses(curves, "test_accuracy", everything).to_numpy(copy=True)
-    if region:
-        values[:, (everything <= region[0]) & (everything >= region[1])] = np.nan
-    x = np.append(everything, np.nan)  # all runs as one line with gaps
-    y = np.column_stack([values, np.full(len(values), np.nan)])
-    axes.plot(np.tile(x, len(y)), y.ravel(), color=style.colour, linewidth=0.6, alpha=0.6)
+        draw_band(axes, at, at_losses(curves, "test_accuracy", at).to_numpy(), label, style, seeds=False)
+        if len(values) > FEW:
+            values[:, (everything <= region[0]) & (everything >= region[1])] = np.nan
+    draw_seeds(axes, everything, values[np.isfinite(values).any(axis=1)], style.colour)
 
 
-def draw_band(axes: Axes, x: Array, values: Array, label: str, style: Style, logarithmic: bool = False) -> None:
-    """Mean over the rows of `values` (runs, points) with its interval, in the style of a variant."""
-    if values.size == 0:
-        return
-    transformed = np.log(values) if logarithmic else values
-    centre, low, high = (np.exp(v) if logarithmic else v for v in mean_and_interval(transformed))
-    every = max(1, len(x) // MARKERS)
-    line: Any = {"color": style.colour, "marker": style.marker, "linestyle": style.dashes}
-    axes.plot(x, centre, label=label, markevery=(every - 1, every), markeredgewidth=0, **line)
-    if len(values) > 1:
-        axes.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
+def difference_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Where the ranking turns over: a panel a pair, mean test accuracy of the one minus the other over train loss.
 
-
-def _count_axis(axes: Axes, label: str) -> None:
-    """Steps or epochs, from 0, in thousands where there are many."""
-    axes.set_xlim(left=0)
-    axes.set_xlabel(label)
-    thousands = axes.get_xlim()[1] >= 10_000
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n / 1000:g}k" if thousands and n else f"{n:,.0f}"))
-
-
-def accuracy_axis(axes: Axes, label: str) -> None:
-    """Fractions, in percent."""
-    _keep_lines_in_view(axes)
-    axes.set_ylabel(label)
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:g}%".replace("-", "−")))
-
-
-def _keep_lines_in_view(axes: Axes, *others: Axes) -> None:
-    """The frame holds all lines, but of the bands only what is near: two seeds' would leave no room for them.
-
-    `others` share the axes.
+    The line has the colour of the variant that is ahead; the band is Welch's pointwise t-interval over seeds
+    (`curves.difference_at_loss`), so that a lead is told from noise where the band leaves 0. Of few seeds the
+    differences of each seed that both have stand in its place. Of many variants each is compared with that alone which
+    is the most accurate in the end.
     """
-    scale = axes.yaxis.get_transform()
-    drawn = [np.asarray(line.get_ydata(), dtype=float) for each in (axes, *others) for line in each.lines]
-    lines = scale.transform(np.concatenate([np.array([np.nan]), *drawn]))
-    if np.isfinite(lines).any():
-        low, high = np.nanmin(lines), np.nanmax(lines)
-        if low == high:  # level lines: matplotlib's own frame
-            return
-        bottom, top = scale.transform(np.array(axes.get_ylim()))
-        near = 0.1 * (high - low)
-        axes.set_ylim(*scale.inverted().transform(np.array([max(bottom, low - near), min(top, high + near)])))
+    alive = not_diverged(curves, runs)
+    variants = styles(curves["variant"])
+    pairs, compared = list(combinations(variants, 2)), ""
+    if len(pairs) > MOST_PAIRS:
+        best = str(runs.groupby("variant")["final_test_accuracy"].mean().idxmax())
+        pairs = [(best, other) for other in variants if other != best]
+        compared = f"Each is compared with {best}, the most accurate in the end."
+    longest = max((len(label) for pair in pairs for label in pair), default=1)
+    columns = min(max(1, len(pairs)), 4, int(145 / longest) or 1)  # by letters that stand above one another's panels
+    rows = max(1, -(-len(pairs) // columns))
+    figure = Figure(figsize=(max(COLUMN, TEXT * columns / 4), 0.6 + 1.2 * rows), label=compared, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, pair in zip(grid.flat, pairs, strict=False):
+        _draw_difference(axes, alive, variants, *pair)
+        axes.tick_params(labelbottom=axes in grid[-1] or axes in grid.flat[len(pairs) - columns :])
+    for axes in grid.flat[len(pairs) :]:
+        axes.set_axis_off()
+    first = grid.flat[0]
+    loss_axis(first, alive, "x")
+    first.set_xlabel("")
+    if min(first.get_xlim()) > 0:  # there is a loss that both of some pair pass
+        low, high = first.get_xlim()
+        first.xaxis.set_major_locator(FixedLocator(round_losses(low, high, most=4)))
+        first.invert_xaxis()
+    first.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    signed = FuncFormatter(lambda part, _: f"{100 * part:+g}".replace("-", "−") if abs(part) > 1e-9 else "0")
+    first.yaxis.set_major_formatter(signed)
+    figure.supxlabel("train loss of the probe (nats)", fontsize=7)
+    figure.supylabel("difference of test accuracy (points)", fontsize=7)
+    return figure
 
 
-def _loss_axis(axes: Axes, curves: pd.DataFrame, which: str) -> None:
-    """A logarithmic axis with about six round labels, whether it spans a third of a decade or four decades."""
-    losses = curves.loc[np.isfinite(curves["probe_loss"]) & (curves["probe_loss"] > 0), "probe_loss"]
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axes.set(**{f"{which}scale": "log"})
-    axis.set_major_locator(FixedLocator(round_losses(float(losses.min()), float(losses.max()))))
-    axis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-    axis.set_minor_locator(NullLocator())
+def _draw_difference(axes: Axes, alive: pd.DataFrame, variants: dict[str, Style], first: str, second: str) -> None:
+    table = at_equal_loss(alive, first, second, points=100)
+    axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
+    axes.set_title(f"{first} − {second}" if len(first + second) < 24 else f"{first}\n− {second}", fontsize=6)
+    loss, difference = (table[name].to_numpy(dtype=float) for name in ("loss", "difference"))
+    for label, ahead in ((first, difference >= 0), (second, difference <= 0)):
+        axes.plot(loss, np.where(ahead, difference, np.nan), color=variants[label].colour)
+    own = [alive[alive["variant"] == label] for label in (first, second)]
+    if min(each["run"].nunique() for each in own) > FEW:
+        axes.fill_between(loss, table["low"], table["high"], color="#444444", alpha=0.15, linewidth=0)
+    elif len(table):
+        a, b = (
+            at_losses(each, "test_accuracy", loss).set_axis(each.drop_duplicates("run")["seed"].to_numpy())
+            for each in own
+        )
+        shared = a.index.intersection(b.index)
+        if len(shared) > 1:
+            draw_seeds(axes, loss, (a.loc[shared] - b.loc[shared]).to_numpy(), "#666666")
 
 
-def round_losses(low: float, high: float, most: int = 7) -> Sequence[float]:
-    """Round numbers from `low` to `high` for a logarithmic axis: the finest of a few series with at most `most`."""
-    series = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 4, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks: list[float] = []
-    for digits in series:
-        ticks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= most:
-            break
-    if len(ticks) < 3:  # so narrow that it is as good as linear
-        even = MaxNLocator(most - 1, steps=[1, 2, 5, 10]).tick_values(low, high)
-        return [float(f"{tick:.6g}") for tick in even if low <= tick <= high]
-    return ticks[:: -(-len(ticks) // most)]
+# ---------------------------------------------------------------- against what it costs
+
+
+_COSTS = (
+    ("macs", "multiply-adds an image (millions)", 1e6),
+    ("parameters", "parameters (thousands)", 1e3),
+    ("seconds", "training time (s)", 1.0),
+)
+
+
+def accuracy_by_cost(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Final test accuracy against multiply-adds, parameters and seconds of training, a point a variant.
+
+    Bars are 95% t-intervals over seeds, across too where the cost varies; of few seeds they reach from the lowest to
+    the highest.
+    """
+    costs = [cost for cost in _COSTS if runs[cost[0]].notna().any()]
+    figure, panels = canvas(runs, panels=max(2, len(costs)), sharey=True)
+    for axes, (column, label, unit) in zip(panels, costs, strict=False):
+        for variant, style in styles(runs["variant"]).items():
+            own = runs[(runs["variant"] == variant) & (runs["status"] != "diverged")].dropna(subset=[column])
+            x, y = own[column].to_numpy(dtype=float) / unit, own["final_test_accuracy"].to_numpy(dtype=float)
+            if len(own):
+                _draw_cross(axes, x, y, style)
+        axes.set_xlabel(label)
+        _cost_axis(axes)
+    for axes in panels[len(costs) :]:
+        axes.set_axis_off()
+    accuracy_axis(panels[0], "final test accuracy")
+    return figure
+
+
+def _draw_cross(axes: Axes, x: np.ndarray, y: np.ndarray, style: Style) -> None:
+    """The mean of points, with a bar each way."""
+    ends = []
+    for values in (x, y):
+        mean, low, high = (float(end[0]) for end in mean_and_interval(values[:, None]))
+        few = len(values) <= FEW
+        ends.append((mean, values.min() if few else low, values.max() if few else high))
+    (x0, left, right), (y0, low, high) = ends
+    axes.plot([x0, x0], [low, high], color=style.colour, linewidth=0.8)
+    axes.plot([left, right], [y0, y0], color=style.colour, linewidth=0.8)
+    axes.plot([x0], [y0], color=style.colour, marker=style.marker, markersize=4, markeredgewidth=0)
+
+
+def _cost_axis(axes: Axes) -> None:
+    """Logarithmic from a factor of ten on; equal costs stay visibly equal: the axis spans a fifth at least."""
+    spans = [np.asarray(line.get_xdata(), dtype=float) for line in axes.lines]
+    low, high = (float(end(np.concatenate(spans or [np.array([1.0])]))) for end in (np.nanmin, np.nanmax))
+    if low > 0 and high > 10 * low:
+        axes.set_xscale("log")
+    elif high < 1.2 * low:
+        middle = (low + high) / 2
+        axes.set_xlim(0.88 * middle, 1.12 * middle)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+# ---------------------------------------------------------------- by name
+
+FIGURES = {
+    "train_loss": FigureKind(
+        loss_curve,
+        "Train loss",
+        "Loss of the probe, train images in eval mode, as in the paper's Fig. 1.",
+        (("step", "probe_loss"),),
+    ),
+    "test_accuracy": FigureKind(
+        accuracy_curve,
+        "Test accuracy",
+        "Accuracy on the test images, as in the paper's Fig. 1.",
+        (("step", "test_accuracy"),),
+    ),
+    "loss_and_accuracy": FigureKind(
+        loss_and_accuracy,
+        "Train loss and test accuracy",
+        "The two panels of the paper's Fig. 1, remade.",
+        (("step", "probe_loss"), ("step", "test_accuracy")),
+    ),
+    "accuracy_at_loss": FigureKind(
+        accuracy_at_loss,
+        "Test accuracy at equal train loss",
+        "Training goes to the right; at equal loss, the higher line generalizes better. Shaded: the losses that all "
+        "runs pass. Mean lines end where not all seeds of a variant pass; what lies beyond is thin.",
+        (("probe_loss", "test_accuracy"),),
+    ),
+    "difference_at_loss": FigureKind(
+        difference_at_loss,
+        "Where the ranking turns over",
+        "Difference of mean test accuracy at equal train loss, a panel a pair, over the losses that all runs of both "
+        "pass; training goes to the right. The line has the colour of the variant that is ahead; where what surrounds "
+        "it holds 0, neither is shown to lead at that loss.",
+    ),
+    "gap_curve": FigureKind(gap_curve, "Gap", "Train (probe) minus test accuracy.", (("epoch", "gap"),)),
+    "accuracy_by_cost": FigureKind(
+        accuracy_by_cost,
+        "Accuracy and what it costs",
+        "Final test accuracy against multiply-adds of an image's forward pass, parameters, and seconds of training on "
+        f"whatever machine it was. Bars: 95% t-interval over seeds; from the lowest to the highest where n is {FEW} or "
+        "fewer.",
+        means="",
+    ),
+}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from study.analysis.readouts import find_readout
 from study.analysis.scaling_types import Estimate, Scaling, SizeRanking
 from study.report.style import study_order
 from study.report.table import Table, number
@@ -44,8 +43,7 @@ def rankings_by_size(ranked: Sequence[SizeRanking]) -> Table:
     rows = []
     for each in ranked:
         word, measured = each.verdict.verdict, each.verdict.measured or each.verdict.untested
-        readout = find_readout(each.claim.readout)[0].title
-        rows.append((each.claim.ranking, readout, f"{each.images:,}", word, measured or "–", each.by_mean or "–"))
+        rows.append((each.claim.ranking, each.readout, f"{each.images:,}", word, measured or "–", each.by_mean or "–"))
     note = "Every claim is tested at every size with its own error rate; over the sizes nothing is corrected."
     header = ("claim", "readout", "images", "verdict", "measured", "order of the means")
     return Table("Rankings by training images", header, tuple(rows), (note,), words=6)

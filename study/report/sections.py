@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 
 from study.analysis.claims import leave_one_seed_out, paired_by_seed
 from study.analysis.curves import not_diverged
-from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.config import Claim, Experiment
@@ -125,7 +124,7 @@ def _section(results: Results, key: str) -> Section:
         for place, claim in enumerate(experiment.claims, 1)
     ]
     explored = [
-        tables.relations(verdict, find_readout(verdict.claim.readout)[0].unit)
+        tables.relations(verdict, view.find(verdict.claim.readout).unit)
         for verdict in view.explorations
         if verdict.pairs
     ]
@@ -199,10 +198,10 @@ def _subtitle(experiment: Experiment, runs: pd.DataFrame) -> str:
 
 def _answer(claim: Claim, view: View, history: Sequence[dict[str, Any]], key: str) -> Answer:
     """A claim tested on a view; what cannot be tested says why."""
-    readout, _ = find_readout(claim.readout)
+    readout = view.find(claim.readout)
     verdict = view.verdict(claim)
     table, measurement = view.measure_claim(claim)
-    cautions, stated = _when_stated(claim, history)
+    cautions, stated = _when_stated(claim, view.experiment, history)
     words = {pair.second: pair.verdict for pair in verdict.pairs if pair.adjacent}
     parts = re.split(r" ([≈≳>≫?]) ", verdict.measured)
     facts = [*(_facts(verdict, table, readout.title, readout.unit) if verdict.variants else []), *stated]
@@ -259,11 +258,14 @@ def _facts(verdict: ClaimVerdict, table: pd.DataFrame, title: str, unit: str) ->
     return facts
 
 
-def _when_stated(claim: Claim, history: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
+def _when_stated(
+    claim: Claim, experiment: Experiment, history: Sequence[dict[str, Any]]
+) -> tuple[list[str], list[str]]:
     """Cautions and facts on when a claim was stated: before the runs, as it should be, or with results at hand."""
-    plain = claim.model_dump(mode="json")
+    dump = experiment.model_dump(mode="json", include={"readouts"})["readouts"]
+    plain, readout = claim.model_dump(mode="json"), dump.get(claim.readout)
     for entry in history:
-        if plain in entry["claims"]:
+        if plain in entry["claims"] and entry.get("readouts", {}).get(claim.readout) == readout:
             if entry["runs_done"]:
                 return [f"Stated or changed on {entry['stated'][:10]}, when {entry['runs_done']} runs were done."], []
             return [], [f"Stated on {entry['stated'][:10]}, before any run was done."]

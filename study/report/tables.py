@@ -11,11 +11,10 @@ import pandas as pd
 
 from study.analysis.curves import at_losses, difference_at_loss, loss_ranges, not_diverged
 from study.analysis.decisions import MAX_SEEDS
-from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict, Pair
 from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
-from study.report.figures import round_losses
+from study.report.drawing import round_losses
 from study.report.style import study_order
 from study.report.table import Table, capitalised, number, p_value, shown_unit
 
@@ -61,7 +60,7 @@ def _shown_or_needed(pair: Pair) -> str:
 
 def readout_summary(name: str, view: View) -> Table:
     """One readout: mean, sd and every seed's value of each variant, the best first."""
-    readout, _ = find_readout(name)
+    readout = view.find(name)
     wide = view.summary(name)
     seeds = [column for column in wide.columns if column.startswith("seed ")]
     status = view.runs.set_index(["variant", "seed"])["status"].to_dict()

@@ -18,11 +18,10 @@ from pydantic import Field, model_validator
 from study.config import Experiment, Frozen, parse_model, read_model
 from study.errors import StudyError
 from study.files import damaged, read_json, write_text
-from study.sweep.store import differences
+from study.sweep.store import JOINABLE, differences
 
 NAME = "members.json"
 OLD_NAME = "family.json"  # what the first sweeps over sizes wrote: `experiment` and `images`
-JOINABLE = {"variants", "seeds", "claims", "parts", "files", "sources"}
 FORMS = {"sizes": "{}-images", "transfer": "{}px"}
 
 
@@ -82,7 +81,7 @@ def join_members(root: Path, members: Members) -> Members:
     """
     old = read_members(root)
     if old is not None:
-        known, asked = (each.experiment.model_dump(exclude=JOINABLE) for each in (old, members))
+        known, asked = (each.experiment.model_dump(exclude={*JOINABLE, "parts"}) for each in (old, members))
         if old.design != members.design or (found := differences(known, asked)):
             what = found if old.design == members.design else f"its members are {old.design}"
             raise StudyError(f"{root} holds another experiment ({what}): choose another folder with --out")

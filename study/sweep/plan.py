@@ -57,10 +57,14 @@ def load_experiment(path: Path, name: str = "experiment") -> Experiment:
     experiment = getattr(module, name, None)
     if not isinstance(experiment, Experiment):
         raise StudyError(f"{path} defines no `{name} = study.Experiment(...)`")
-    references = (own_reference(parse_variant(label)[0]) for label in experiment.variants)
-    near = {file: path.absolute().parent / file for file, _ in filter(None, references)}
+    folder = path.absolute().parent
+    claims = tuple(
+        claim.model_copy(update={"readout": claim.readout.removeprefix(f"{folder}/")}) for claim in experiment.claims
+    )  # a function of this file, or of one beside it, is known by its file's name, as networks are
+    named = [*(parse_variant(label)[0] for label in experiment.variants), *(claim.readout for claim in claims)]
+    near = {file: folder / file for file, _ in filter(None, map(own_reference, named))}
     files = {file: str(lies) for file, lies in near.items() if file.endswith(".py") and lies.is_file()}
-    return experiment.model_copy(update={"files": {**files, **experiment.files}})
+    return experiment.model_copy(update={"files": {**files, **experiment.files}, "claims": claims})
 
 
 @dataclass(frozen=True)
@@ -107,17 +111,23 @@ class DataFacts:
 
 
 class Facts:
-    """The facts of data sets, each loaded and hashed once in a planning. Raises StudyError where they cannot be had."""
+    """The facts of data sets, each loaded and checked once in a planning, not once for each of its subsets.
+
+    Raises StudyError where they cannot be had, and for prepared images that were damaged since.
+    """
 
     def __init__(self, data_dir: Path | None = None):
         self.data_dir = data_dir
         self._known: dict[Data, DataFacts] = {}
+        self._checked: set[object] = set()
 
     def __call__(self, data: Data) -> DataFacts:
         if data not in self._known:
             from study.data import load
 
-            loaded = load(data, self.data_dir)
+            whole = (data.name, data.image_size, data.fractals)
+            loaded = load(data, self.data_dir, check=whole not in self._checked)
+            self._checked.add(whole)
             counts = (loaded.classes, len(loaded.train_labels), len(loaded.test_labels))
             self._known[data] = DataFacts(*counts, loaded.fingerprint)
         return self._known[data]
@@ -162,6 +172,17 @@ def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]
             if label < other and variant == network:
                 raise StudyError(f"variants {label} and {other} are the same network")
     return variants
+
+
+def with_found_sizes(experiment: Experiment, facts: Facts) -> Experiment:
+    """The experiment whose free switches, `mine.py:MyNet[width=?]`, have the numbers that meet its budget.
+
+    So all that knows variants by their labels, tuned rates and members, knows them by the ones that runs will have.
+    """
+    if not any("?" in label for label in experiment.variants):
+        return experiment
+    found = resolve_variants(experiment, facts(experiment.data).classes)
+    return relabelled(experiment, dict(zip(experiment.variants, found, strict=True)))
 
 
 def relabelled(experiment: Experiment, labels: Mapping[str, str]) -> Experiment:

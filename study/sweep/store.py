@@ -26,13 +26,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import Field
 
-from study.config import Claim, Experiment, Frozen, Run, parse_model
+from study.config import Claim, Experiment, Frozen, OwnReadout, Run, parse_model
 from study.errors import StudyError
 from study.files import damaged, read_json, read_text, write_json, write_text
 from study.sweep import attempts
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
+JOINABLE = {"variants", "seeds", "claims", "readouts", "files", "sources"}  # may differ in an experiment that joins
 STATES = ("done", "diverged", "running", "failed", "damaged", "interrupted", "missing")
 
 
@@ -42,6 +43,7 @@ class Stated(Frozen):
     stated: datetime
     runs_done: int = Field(ge=0)
     claims: tuple[Claim, ...]
+    readouts: dict[str, OwnReadout] = Field(default={}, description="of the user's own, with hashes of their source")
 
 
 class Store:
@@ -236,11 +238,12 @@ class Store:
         return history
 
     def _record_claims(self) -> None:
-        claims = [claim.model_dump(mode="json") for claim in self.experiment.claims]
+        dump = self.experiment.model_dump(mode="json", include={"claims", "readouts"})
+        stated = {key: value for key, value in dump.items() if key == "claims" or value}
         history = self.claims_history()
-        if not history or history[-1]["claims"] != claims:
+        if not history or any(history[-1].get(key, {}) != dump[key] for key in dump):
             done = len(list((self.folder / "runs").glob("*/result.json")))
-            entry = {"stated": datetime.now(UTC).isoformat(timespec="seconds"), "runs_done": done, "claims": claims}
+            entry = {"stated": datetime.now(UTC).isoformat(timespec="seconds"), "runs_done": done, **stated}
             write_json(self.folder / "claims.json", [*history, entry])
 
 
@@ -307,7 +310,9 @@ def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
                 f"{label} has changed since {folder} was planned: choose another folder with --out, or bring the old "
                 "text back"
             )
-    fixed, asked = (each.model_dump(exclude={"variants", "seeds", "claims", "files", "sources"}) for each in (old, new))
+    fixed, asked = (
+        each.model_dump(exclude={"variants", "seeds", "claims", "readouts", "files", "sources"}) for each in (old, new)
+    )
     fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
     if differs := differences(fixed, asked):
         raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
