@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis.readouts import find_readout
 from study.analysis.verdicts import ClaimVerdict
 from study.report.table import Table, number
 from study.results import Results
@@ -32,7 +31,7 @@ def compare(first: Results, second: Results) -> Comparison:
         ],
         "claims": [
             {
-                "claim": dict(zip(("part", "ranking", "readout"), key, strict=True)),
+                "claim": dict(zip(("part", "ranking", "readout", "unit"), key, strict=True)),
                 **_both(*(c.get(key) for c in claims)),
             }
             for key in dict.fromkeys([*claims[0], *claims[1]])
@@ -58,12 +57,13 @@ def _settings(results: Results) -> dict[str, Any]:
     return found
 
 
-def _verdicts(results: Results) -> Iterator[tuple[tuple[str, str, str], ClaimVerdict]]:
+def _verdicts(results: Results) -> Iterator[tuple[tuple[str, str, str, str], ClaimVerdict]]:
     for each in results.members or [results]:
         for view in each.views if len(each.runs) else ():
             part = " ".join(filter(None, (str(each.number or ""), view.title)))
             for verdict in view.verdicts:
-                yield (part, verdict.ranking, verdict.claim.readout), verdict
+                readout = verdict.claim.readout
+                yield (part, verdict.ranking, readout, view.find(readout).unit), verdict
 
 
 def _both(first: ClaimVerdict | None, second: ClaimVerdict | None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def comparison_tables(found: Comparison) -> list[Table]:
         if rows
     ]
     for claim in found["claims"]:
-        unit = find_readout(claim["claim"]["readout"])[0].unit
+        unit = claim["claim"]["unit"]
         both = [row for row in claim["relations"] if None not in row["verdicts"]]
         differing = [row for row in both if len(set(row["verdicts"])) > 1]
         words = [map(_word, row["verdicts"], row["differences"], (unit, unit)) for row in differing]
