@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from types import ModuleType
 
 import pytest
 import torch
 
+from study import cli
 from study.models.timm_networks import import_timm
 
 # Several test processes share the cores: more than one thread each would only be in the others' way.
@@ -37,3 +39,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.stem in CLUSTERS:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: item.path.stem not in CLUSTERS)
+
+
+class Answer:
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """The command line in this process: `study("sweep", "--dry-run")`."""
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["study", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else 0
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return call

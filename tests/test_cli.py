@@ -11,35 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from study import cli, environment
+from study import environment
 from study.config import Claim, Run
 from study.sweep.store import STATES
 from tests.finished import pretend
 from tests.test_sweep import EXPERIMENT, curves
 
 FAST = ["--jobs", "1", "--device", "cpu"]
-
-
-class Answer:
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """The command line in this process: `study("sweep", "--dry-run")`."""
-
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["study", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code if isinstance(leaving.code, int) else 0
-        captured = capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -298,15 +276,6 @@ def cli_store(folder: Path):
     from study.sweep.store import Store
 
     return Store(folder)
-
-
-@pytest.mark.parametrize("folder", ["", "/", "/dev/null", "x" * 300, "/proc/1/mem"])
-@pytest.mark.parametrize("verb", ["status", "rank", "report", "plot"])
-def test_folders_that_are_none_are_a_sentence_for_every_verb(study, verb: str, folder: str) -> None:
-    answer = study(verb, folder)
-    assert answer.code == 2
-    assert answer.err.startswith("error: ")
-    assert "Traceback" not in answer.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

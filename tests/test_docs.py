@@ -7,10 +7,13 @@ import importlib
 import pkgutil
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import study
 from study.cli import app
@@ -68,6 +71,24 @@ def test_every_documented_command_exists_with_its_options(name: str) -> None:
             assert (ROOT / path).is_file(), command
 
 
+def test_commands_that_read_results_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = 0
+    for page in ("how-rankings-are-tested", "reading-the-report"):
+        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        for line in re.findall(r"^printf .*$", text, re.MULTILINE):
+            subprocess.run(line, shell=True, check=True)
+        for command in dict.fromkeys(commands(text)):
+            _, verb, *words = shlex.split(command)
+            for folder in (word for word in words if word.startswith("results/")):
+                shutil.copytree(ROOT / folder, folder, dirs_exist_ok=True)
+            if verb not in ("sweep", "report"):  # these take their time, and have tests of their own
+                answer = CliRunner().invoke(app, [verb, *words])
+                assert answer.exit_code == 0, command
+                given += 1
+    assert given >= 6
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("dataset", ["fractals", "cifar100", "cifar100-coarse", "cifar10"])
 def test_the_default_folder_of_a_sweep_is_free_in_a_fresh_clone_or_continues(path: Path, dataset: str) -> None:
@@ -83,7 +104,7 @@ def test_the_default_folder_of_a_sweep_is_free_in_a_fresh_clone_or_continues(pat
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "LOG.md", *ROOT.glob("results/**/*.md")]
+    pages = [ROOT / "README.md", ROOT / "LOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("results/**/*.md")]
     links = [
         (page, link) for page in pages for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     ]

@@ -35,6 +35,7 @@ def test_help_fits_80_columns_cuts_nothing_and_ends_with_an_example(verb: tuple[
     assert max(map(len, lines)) <= 80
     assert "…" not in done.output
     assert not any(line.endswith("...") and "[" not in line for line in lines)
+    assert not verb or "--json" in done.output
     example = " ".join(done.output.rpartition("Example: ")[2].split())
     assert example.startswith(" ".join(("study", *verb)))
 

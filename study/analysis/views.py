@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -124,6 +125,29 @@ class View:
             return None
         larger = self.find(claim.readout).larger_is_better
         return explore(self.readout(claim.readout), variants, claim, larger, self.alpha(claim))
+
+    @cached_property
+    def not_claimed(self) -> str:
+        """One sentence of what the runs show by readouts of which nothing was claimed; empty where nothing is tested.
+
+        Orders by the mean, with `>` where Holm's test of all pairs shows a difference, and `?` where it does not.
+        """
+        claimed = {claim.readout for claim in self.claims}
+        base = self.claims[0] if self.claims else Claim(ranking="A > B")
+        found = []
+        for name in () if self.untested else ("final_test_accuracy", "probe_loss_after_samples"):
+            explored = self.explore(base.model_copy(update={"readout": name})) if name not in claimed else None
+            if explored is not None and explored.pairs:
+                apart = {frozenset((p.first, p.second)) for p in explored.pairs if p.different_p < explored.alpha}
+                best_first = self.summary(name)["variant"].tolist()
+                order = best_first[0]
+                for better, worse in pairwise(best_first):
+                    order += f" {'>' if {better, worse} in apart else '?'} {worse}"
+                pairs = f"{len(apart)} of {len(explored.pairs)} pairs apart"
+                found.append(f"by {find_readout(name)[0].title} {order} ({pairs})")
+        if not found:
+            return ""
+        return f"not claimed beforehand: {'; '.join(found)}; > apart by Holm's test at α = {self.alpha(base):g}, ? not"
 
     # ------------------------------------------------------------ what must be said
 

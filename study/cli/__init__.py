@@ -17,6 +17,7 @@ from study.report.table import say
 
 # in the order in which --help lists their verbs
 # isort: off
+from study.cli import new as new
 from study.cli import sweeps as sweeps
 from study.cli import results as results
 from study.cli import runs as runs

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.cli.options import DataDir, ImageSize, Json, Settings, chosen_experiment, console, data_app, print_json
+from study.cli.options import DataDir, ImageSize, Json, Settings, chosen_experiment, console, data_app
 from study.errors import StudyError
-from study.report.table import Table, say, show
+from study.report.table import Table, print_json, say, show
 
 if TYPE_CHECKING:
     from study.data import Dataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 LINES = {
+    "new": ("Begin an experiment: a file to fill in.", "study new head_size"),
     "sweep": ("Train every variant with every seed, and rank them.", "study sweep --dataset cifar100 --seeds 0-4"),
     "transfer": ("Fine-tune every network of a finished sweep.", "study transfer results/generalization-cifar100"),
     "tune": ("Choose each variant's learning rate.", "study tune --dataset cifar100 --train-size 10000"),
@@ -12,6 +13,10 @@ LINES = {
     "stop": ("Ask the agents of a sweep to leave.", "study stop results/generalization-cifar100"),
     "merge": ("Bring the records of results folders together.", "study merge results/mine results/theirs"),
     "rank": ("The readouts, and each claimed relation tested.", "study rank results/generalization-cifar100"),
+    "compare": (
+        "What differs between two results folders.",
+        "study compare results/relative_attention-fractals-bf16 results/layout_depths-fractals-bf16",
+    ),
     "report": ("One page with the answer and every number.", "study report results/generalization-cifar100"),
     "plot": ("Remake the figures.", "study plot results/generalization-cifar100 stages"),
     "scale": ("Accuracy against training images.", "study scale results/data_scale-fractals"),

@@ -23,10 +23,9 @@ from study.cli.options import (
     app,
     chosen_experiment,
     console,
-    print_json,
 )
 from study.errors import StudyError
-from study.report.table import Table, say, show
+from study.report.table import Table, print_json, say, show
 
 if TYPE_CHECKING:
     from study.config import Variant

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from study.cli import completion
 from study.errors import StudyError
+from study.report.table import print_json, say
 
 if TYPE_CHECKING:
     from study.config import Experiment
@@ -148,5 +150,10 @@ def chosen_experiment(
     return experiment
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+def answer(lines: Sequence[object], value: Any, as_json: bool) -> None:
+    """What a verb did: a line each, or with --json one JSON document."""
+    if as_json:
+        print_json(value)
+        return
+    for line in lines:
+        say(str(line), console)

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from study.cli import completion
-from study.cli.options import Folder, Json, Readouts, app, console, wandb_app
+from study.cli.options import Folder, Json, Readouts, answer, app, console, remarks, wandb_app
 from study.errors import StudyError
+from study.report.table import say
 
 
 @app.command()
@@ -45,6 +46,25 @@ def rank(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A results folder.", autocompletion=completion.folders)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.", autocompletion=completion.folders)],
+    as_json: Json = False,
+) -> None:
+    """What differs between two results folders: settings, and the verdicts on their claims."""
+    from study.report.compare import compare as compared
+    from study.report.compare import comparison_tables
+    from study.report.table import show
+    from study.results import load
+
+    found = compared(load(first), load(second))
+    if not as_json:
+        for table in comparison_tables(found):
+            show(table, console)
+    answer([] if found["settings"] else ["no setting differs"], found, as_json)
+
+
+@app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders, all on one page.")],
     out: Annotated[
@@ -55,6 +75,7 @@ def report(
         bool, typer.Option("--watch", help="Follow sweeps that run: renew the page until they end.")
     ] = False,
     every: Annotated[float, typer.Option(min=1, help="With --watch: seconds between two looks at the files.")] = 10,
+    as_json: Json = False,
 ) -> None:
     """One self-contained report.html with the answer, the figures and every number, and report.md beside it.
 
@@ -62,17 +83,16 @@ def report(
     """
     from study.report.live import watch as follow
     from study.report.page import write_all
-    from study.report.table import say
 
     path = out or folders[0] / "report.html"
-    if watch and latex:
-        raise StudyError("--latex is for what is done: leave out --watch")
+    if watch and (latex or as_json):
+        raise StudyError("--latex and --json are for what is done: leave out --watch")
     if watch:
         if not follow(folders, path, every, lambda told: say(told, console)):
             raise typer.Exit(1)
         return
-    for file in write_all(folders, path, latex):
-        say(str(file), console)
+    files = [str(file) for file in write_all(folders, path, latex)]
+    answer(files, files, as_json)
 
 
 @app.command()
@@ -83,6 +103,7 @@ def plot(
         typer.Argument(metavar="[KIND]...", help="Which figures; by default all.", autocompletion=completion.figures),
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="PNG of 300 dpi too.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remake the figures of a results folder, and of each of its members, as SVG and PDF.
 
@@ -90,7 +111,6 @@ def plot(
     """
     from study.report import gallery
     from study.report.figures import FORMATS
-    from study.report.table import say
     from study.results import load
 
     gallery.check(kinds or ())
@@ -105,10 +125,9 @@ def plot(
         paths, missing = gallery.plot(results, kinds or (), formats)
     if not paths:
         raise StudyError("; ".join(missing) or "nothing is to be seen in these figures")
-    for path in paths:
-        say(str(path), console)
+    answer(paths, [str(path) for path in paths], as_json)
     for sentence in missing:
-        say(f"not drawn: {sentence}", console)
+        say(f"not drawn: {sentence}", remarks if as_json else console)
 
 
 @app.command()
@@ -128,10 +147,12 @@ def wandb_push(
     folder: Folder,
     project: Annotated[str | None, typer.Option(help="W&B project; by default $WANDB_PROJECT, else study.")] = None,
     mode: Annotated[str, typer.Option(help="online, or offline to write directories to sync later.")] = "online",
+    as_json: Json = False,
 ) -> None:
     """Replay finished runs from the local files into W&B. Can be repeated: nothing appears twice."""
+    from dataclasses import asdict
+
     from study import tracking
-    from study.report.table import say
     from study.sweep.members import results_folders
 
     tracking.check(mode)
@@ -139,9 +160,12 @@ def wandb_push(
     pushed = [item for each in results_folders(folder) for item in tracking.push(each, project, upload)]
     if not pushed:
         raise StudyError(f"{folder} has no finished run to push: its tables stay here, W&B takes whole runs")
-    for item in pushed:
-        what = f"not pushed: {item.error}" if item.error else f"{item.rows} rows were new"
-        say(f"{item.label} seed {item.seed} ({item.id}): {what}", console)
+    lines = [
+        f"{item.label} seed {item.seed} ({item.id}): "
+        + (f"not pushed: {item.error}" if item.error else f"{item.rows} rows were new")
+        for item in pushed
+    ]
+    answer(lines, [asdict(item) for item in pushed], as_json)
     if failed := sum(bool(item.error) for item in pushed):
-        say(f"{failed} of {len(pushed)} runs were not pushed; the same command tries them again", console, "red")
+        say(f"{failed} of {len(pushed)} runs were not pushed; the same command tries them again", remarks, "red")
         raise typer.Exit(1)

@@ -9,9 +9,9 @@ import typer
 from rich.text import Text
 
 from study.cli import completion
-from study.cli.options import DataDir, Folder, Json, app, console, print_json
+from study.cli.options import DataDir, Folder, Json, answer, app, console
 from study.errors import StudyError
-from study.report.table import Table, say, show
+from study.report.table import Table, print_json, say, show
 
 if TYPE_CHECKING:
     from study.sweep.store import Store
@@ -167,6 +167,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Where to write; by default DIR/export.")] = None,
     onnx: Annotated[bool, typer.Option(help="ONNX too (the extra export), compared with torch.")] = True,
     data_dir: DataDir = None,
+    as_json: Json = False,
 ) -> None:
     """Write trained networks as safetensors, with configuration and ONNX."""
     from study.config import Run
@@ -185,6 +186,5 @@ def export(
         into = out or folder / "export"
     if not found:
         raise StudyError(f"{folder} has no finished run to export")
-    for run, path in found:
-        for file in export_run(path, into / folder_name(run), onnx, data_dir):
-            say(str(file), console)
+    written = [str(file) for run, path in found for file in export_run(path, into / folder_name(run), onnx, data_dir)]
+    answer(written, written, as_json)

@@ -40,14 +40,14 @@ from study.cli.options import (
     TrainSize,
     Variants,
     Wandb,
+    answer,
     app,
     chosen_experiment,
     console,
-    print_json,
     remarks,
 )
 from study.errors import StudyError
-from study.report.table import Table, show
+from study.report.table import Table, print_json, show
 from study.report.table import say as tell
 
 if TYPE_CHECKING:
@@ -296,26 +296,29 @@ def status(folder: Folder, as_json: Json = False) -> None:
         tell(", ".join(f"{count} {state}" for state, count in each["counts"].items()), console)
         for row in each["runs"]:
             name = f"{row['variant']} seed {row['seed']}"
-            if row.get("live"):
-                tell(f"{name}: {line_of(row['live'])} ({row['agent']} on {row['host']})", console)
+            if row["state"] == "running" and "host" in row:
+                how_far = line_of(row["live"]) if row["live"] else "starting"
+                tell(f"{name}: {how_far} ({row['agent']} on {row['host']})", console)
             elif row.get("why"):
                 tell(f"{name} {row['state']}: {row['why']}", console)
         made = Counter(
-            (row["host"], row.get("code", "")) for row in each["runs"] if "host" in row and not row.get("live")
+            (row["host"], row.get("code", "")) for row in each["runs"] if "host" in row and row["state"] != "running"
         )
         for (host, code), count in made.items():
             tell(f"made on {host} by {code or 'an unknown version'}: {count} runs", console)
 
 
 @app.command()
-def stop(folder: Folder) -> None:
+def stop(folder: Folder, as_json: Json = False) -> None:
     """Ask everyone at work on a results folder, on any machine, to checkpoint and leave."""
     from study.sweep.members import results_folders
     from study.sweep.store import stop as ask
 
-    for each in results_folders(folder):
+    folders = results_folders(folder)
+    for each in folders:
         ask(each)
-        tell(f"asked all at work on {each} to checkpoint and leave", console)
+    lines = [f"asked all at work on {each} to checkpoint and leave" for each in folders]
+    answer(lines, [str(each) for each in folders], as_json)
 
 
 @app.command()
@@ -330,9 +333,7 @@ def merge(
     from study.sweep.merge import merge as merge_runs
 
     merged = merge_runs(into, sources)
-    if as_json:
-        print_json(asdict(merged))
-        return
+    if merged.refused and not (merged.added or merged.same):
+        raise StudyError("; ".join([*merged.refused, *merged.differing]))
     told = f"{len(merged.added)} runs taken into {into}, {len(merged.same)} were there"
-    for sentence in (told, *merged.differing, *merged.refused):
-        tell(sentence, console)
+    answer([told, *merged.differing, *merged.refused], asdict(merged), as_json)

@@ -115,6 +115,9 @@ def carry_out(design: Design, options: Options, say: Console) -> Ended:
     A dry run measures and says how long it will take, and writes nothing.
     """
     ended, speeds = Ended(), Speeds()
+    there = next(each for each in (design.folder, *design.folder.parents) if each.exists())
+    if not there.is_dir():
+        raise StudyError(f"{there} is no folder: choose another place with --out")
     executor = make_executor(
         options.on, device=options.device, agents=options.agents, settings=options.settings, address=options.address
     )
@@ -203,7 +206,11 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
             deadline=options.deadline,
             retry_failed=options.retry_failed,
         )
+    states = [store.state(run.id) for (store, _), member in zip(work, members, strict=True) for run in member.plan.runs]
     _say_what_went_wrong(work, outcome, say)
+    if outcome.stopped:
+        ended = sum(state in ("done", "diverged", "failed") for state in states)
+        tell(f"stopped by {outcome.stopped}: {ended} of {len(states)} runs have ended; the same command continues", say)
     wrong = [
         sentence
         for member in members
@@ -212,7 +219,6 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
     ]
     if wrong:
         raise StudyError(f"{wrong[0]}: mend the readout, and the same command measures it without training again")
-    states = [store.state(run.id) for (store, _), member in zip(work, members, strict=True) for run in member.plan.runs]
     if "failed" in states:
         return FAILURES
     return COMPLETE if all(state in ("done", "diverged") for state in states) else INCOMPLETE
@@ -233,5 +239,3 @@ def _say_what_went_wrong(work: Sequence[tuple[Store, list[Run]]], outcome: Outco
                 tell(f"another sweep is running {where}", say)
         for damaged in store.damaged().values():
             tell(damaged, say, "red")
-    if outcome.stopped:
-        tell(f"stopped by {outcome.stopped}; the same command continues", say)

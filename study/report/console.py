@@ -21,7 +21,7 @@ from study.report.drawing import save
 from study.report.figures import FORMATS, plot_all
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
-from study.report.table import Table, number, say, show
+from study.report.table import Table, number, print_json, say, show
 from study.report.tables import readout_summary, relations
 from study.report.transfer import transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
@@ -45,6 +45,11 @@ def rank(
         raise StudyError(f"{results.folder} has no finished run to rank")
     claims, readouts = results.experiment.claims, [results.key(name) for name in readouts]
     if ranking is not None:
+        known = {*results.experiment.variants, *results.view.runs["variant"]}
+        if strangers := [name for name in Claim(ranking=ranking).order.variants if name not in known]:
+            raise StudyError(
+                f"--claim names {', '.join(strangers)}, which {results.folder} lacks: it has {', '.join(sorted(known))}"
+            )
         before = next((claim for claim in claims if not readouts or claim.readout in readouts), Claim(ranking=ranking))
         chosen = {"epsilon": before.epsilon, "delta": before.delta} | dict(margins or {})
         claims = (stated_claim(ranking, (readouts or [before.readout])[0], alpha=alpha, **chosen),)
@@ -52,7 +57,7 @@ def rank(
         raise StudyError("--epsilon and --delta go with --claim: the experiment's own claims keep their margins")
     names = list(readouts) or readouts_of(results)
     if as_json:
-        _print_json(_ranking_json(results, names, claims))
+        print_json(_ranking_json(results, names, claims))
         return
     for view in results.views:
         _show_view(view, names, claims, console)
@@ -88,6 +93,8 @@ def _show_view(view: View, names: Sequence[str], claims: Sequence[Claim], consol
         readout = view.find(verdict.claim.readout)
         say(f"\nexplored  all pairs, by {readout.title}: no test of a claim made before", console, "bold")
         show_verdict(verdict, readout.unit, console)
+    if claims and claims == view.claims and view.not_claimed:
+        say(f"\n{view.not_claimed}", console)
 
 
 def show_verdict(verdict: ClaimVerdict, unit: str, console: Console) -> None:
@@ -107,7 +114,7 @@ def rank_csv(path: Path, claim: Claim, larger_is_better: bool, console: Console,
     """A claim tested on a table of columns variant, seed, value."""
     verdict = test_claim(read_table(path), claim, larger_is_better)
     if as_json:
-        _print_json(verdict.to_dict())
+        print_json(verdict.to_dict())
         return
     rows = []
     for row in verdict.variants:
@@ -142,11 +149,9 @@ def _view_json(view: View, names: Sequence[str], claims: Sequence[Claim]) -> dic
     found: dict[str, Any] = {"readouts": readouts, "claims": [view.verdict(claim).to_dict() for claim in claims]}
     if claims == view.claims and view.explorations:
         found["explorations"] = [verdict.to_dict() for verdict in view.explorations]
+    if claims and claims == view.claims and view.not_claimed:
+        found["not_claimed"] = view.not_claimed
     return found | ({"cautions": view.cautions} if view.cautions else {})
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
 
 
 # ---------------------------------------------------------------- the end of a sweep
@@ -163,13 +168,13 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
         figures = plot_all(results.view.curves, results.view.runs, folder / "figures")
         stated = results.experiment.claims if claims or results.looks else ()
         if as_json:
-            _print_json(_ranking_json(results, readouts_of(results), stated))
+            print_json(_ranking_json(results, readouts_of(results), stated))
         else:
             for view in results.views:
                 _show_view(view, readouts_of(results), stated, console)
         say("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".svg"), say_to)
     elif as_json:
-        _print_json({"readouts": {}, "claims": []})
+        print_json({"readouts": {}, "claims": []})
     for damaged in results.damaged:
         say(damaged, say_to, "red")
     say("tables:  " + ", ".join(map(str, written)), say_to)
@@ -186,7 +191,7 @@ def finish_sizes(folder: Path, console: Console, say_to: Console, as_json: bool)
     except StudyError as error:
         say(f"no scaling yet: {error}", say_to)
         if as_json:
-            _print_json({"rankings": [each.to_dict() for each in results.by_size]})
+            print_json({"rankings": [each.to_dict() for each in results.by_size]})
 
 
 def scale(results: Results, console: Console, as_json: bool = False) -> None:
@@ -197,7 +202,7 @@ def scale(results: Results, console: Console, as_json: bool = False) -> None:
     scaling, folder = results.scaling, results.folder
     told = {**scaling.to_dict(), "rankings": [each.to_dict() for each in results.by_size]}
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
         for table in scaling_tables(results.points, scaling, results.by_size):
             show(table, console)
@@ -226,6 +231,8 @@ def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bo
     members = [member for member in results.members if len(member.runs)]
     if not members:
         say(f"{folder} has no finished run yet", say_to)
+        if as_json:
+            print_json({"folders": [], "runs": [], "claims": {}})
         return
     frame = transfer_frame(results)
     for member in members:
@@ -236,7 +243,7 @@ def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bo
     if as_json:
         claims = {str(member.number): [each.to_dict() for each in member.view.verdicts] for member in members}
         rows = json.loads(frame.to_json(orient="records"))
-        _print_json({"folders": [str(member.folder) for member in members], "runs": rows, "claims": claims})
+        print_json({"folders": [str(member.folder) for member in members], "runs": rows, "claims": claims})
         return
     for table in transfer_tables(results, frame):
         show(table, console)
@@ -250,7 +257,7 @@ def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bo
 def show_tuned(found: Mapping[Path, Tuned], console: Console, as_json: bool = False) -> None:
     """What was frozen: the mean validation accuracy of every rate, and each variant's choice."""
     if as_json:
-        _print_json({str(folder): tuned.model_dump(mode="json") for folder, tuned in found.items()})
+        print_json({str(folder): tuned.model_dump(mode="json") for folder, tuned in found.items()})
         return
     for folder, tuned in found.items():
         show(tuning_table(tuned), console)

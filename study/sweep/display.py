@@ -19,6 +19,7 @@ from study.config import Run
 from study.sweep.drive import Display
 
 PLAIN_SECONDS = 30  # between two lines about one run
+OVER = ("done", "diverged", "failed")  # how a run ends for good; others are to be continued
 
 
 def duration(seconds: float) -> str:
@@ -58,8 +59,8 @@ class PlainDisplay:
             self.say(f"{run.label} seed {run.seed}: {line_of(live)}")
 
     def ended(self, run: Run, how: str) -> None:
-        self.ended_runs += 1
-        self.say(f"{run.label} seed {run.seed}: {how} ({self.ended_runs} of {self.total} runs)")
+        self.ended_runs += how in OVER
+        self.say(f"{run.label} seed {run.seed}: {how} ({self.ended_runs} of {self.total} runs ended)")
 
     def stopping(self, why: str) -> None:
         self.say(f"stopping ({why}): the running runs checkpoint first")
@@ -83,7 +84,7 @@ class LiveDisplay:
 
     def ended(self, run: Run, how: str) -> None:
         del self.running[run.id]
-        self.finished += 1
+        self.finished += how in OVER
         if how != "done":
             self.note = f"{run.label} seed {run.seed}: {how}"
 
