@@ -1,6 +1,15 @@
-"""Generalization, within an hour: which stacking has the highest test accuracy at equal training loss, of 20 classes?
+"""Generalization, a smaller study: which stacking has the highest test accuracy at equal training loss, of 20 classes?
 
 Claim     C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL (CoAtNet, arXiv 2106.04803, section 2.2 and Fig. 1a)
+Paper     ImageNet-1K, 300 epochs, no augmentation, no regularization; read at train losses of 0.12 to 0.5; sizes and
+          learning rates not stated; one run each
+Here      the first 20 classes of CIFAR-100, 100 images of each as in the study itself (generalization.py), 12 passes, and
+          its 300,000 parameters, shared depths, geometry and initialisation
+Readouts  mean test accuracy over the matched losses; the final one. ε is one point of accuracy, Δ three
+Duration  what an hour on two cores allows. On seed 100 C-C-C-C passed a train loss of 0.5 within 8 passes, and its test
+          accuracy fell from there on; C-T-T-T was above 2 then: layouts are compared early in training
+Caveat    one learning rate for all, not tuned; compared at train losses far above those of the paper
+Cost      25 runs of 24,000 images: about an hour on 2 cores without AVX-512 in fp32
 Command   study sweep experiments/generalization_small.py
 """
 
@@ -17,7 +26,7 @@ experiment = Experiment(
     budget=300_000,
     geometry="fine",
     blocks=Blocks(initialisation="fan_in"),
-    training=Training(epochs=20, batch_size=32, lr=1e-3, evaluations=10, probe_size=500),
+    training=Training(epochs=12, batch_size=32, lr=1e-3, evaluations=8, probe_size=500),
     claims=(
         Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="accuracy_at_matched_loss", **MARGINS),
         Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="final_test_accuracy", **MARGINS),
