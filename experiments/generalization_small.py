@@ -3,8 +3,8 @@
 Claim     C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL (CoAtNet, arXiv 2106.04803, section 2.2 and Fig. 1a)
 Paper     ImageNet-1K, 300 epochs, no augmentation, no regularization; read at train losses of 0.12 to 0.5; sizes and
           learning rates not stated; one run each
-Here      the first 20 classes of CIFAR-100, 100 images of each as in the study itself (generalization.py), 12 passes, and
-          its 300,000 parameters, shared depths, geometry and initialisation
+Here      the first 20 classes of CIFAR-100, 100 images of each as in the study itself (generalization.py), 12 passes,
+          and its 300,000 parameters, shared depths, geometry and initialisation
 Readouts  mean test accuracy over the matched losses; the final one. ε is one point of accuracy, Δ three
 Duration  what an hour on two cores allows. On seed 100 C-C-C-C passed a train loss of 0.5 within 8 passes, and its test
           accuracy fell from there on; C-T-T-T was above 2 then: layouts are compared early in training

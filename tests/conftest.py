@@ -17,7 +17,7 @@ from study.models.timm_networks import import_timm
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
-CLUSTERS = ("test_slurm", "test_ray")
+LONGEST = ("test_slurm", "test_ray", "test_sweep", "test_cli", "test_coat", "test_attempts", "test_storm", "test_verbs")
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +34,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of clusters first, those of one file in one process: they take longest, and share their cluster."""
-    for item in items:
-        if item.path.stem in CLUSTERS:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: item.path.stem not in CLUSTERS)
+    """The longest files first; with `-n auto` each is run by one process, which shares its clusters and sweeps."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 class Answer:

@@ -89,7 +89,7 @@ def sweep(
 ) -> None:
     """Train every variant with every seed, and rank them. The same command continues what was interrupted."""
     from study.designs import InLooks, Plain, Sizes
-    from study.sweep.plan import Facts
+    from study.sweep.plan import Facts, experiment_file
 
     experiment = chosen_experiment(
         file, dataset, variants, budget, match, geometry, image_size, batch_size, precision, settings,
@@ -100,6 +100,8 @@ def sweep(
         wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
     )  # fmt: skip
     say = remarks if as_json else console
+    if file is None and experiment.name == "generalization":
+        tell(f"a smaller one, of an hour on two cores: study sweep {experiment_file('generalization_small')}", say)
     design: Design
     if until_decided:
         design = InLooks(experiment, options, say, max_seeds)
