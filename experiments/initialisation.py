@@ -8,6 +8,7 @@ Here      CIFAR-100, 8,000 images to train on and 2,000 to validate on, both out
           by fan-in; the other two have it too
 Rule      stated before the runs: one form for all variants, the one with the highest validation accuracy, averaged over
           seeds and over the five layouts with equal weights
+Caveat    early training at one learning rate: a form that starts slowly may end well
 Command   study sweep experiments/initialisation.py --data-dir DATA
 """
 

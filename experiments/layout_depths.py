@@ -7,6 +7,7 @@ Paper     CoAtNet-2 on ImageNet-1K, blocks of S0-S4: V0 2-2-6-14-2 84.1; V1 2-2-
 Here      any data set, by default the embedded fractals; half of the paper's blocks in S1-S4. The widths of each
           are matched to one budget (of 380,000, which all three meet), where the paper keeps them
 Readout   final test accuracy, as in Table 7. Margins: V1 is 0.7 points below V0, V2 0.1, so ε is half a point
+Caveat    one learning rate for all, not tuned; few blocks at this size, and widths that differ between the three
 Cost      9 runs; 7 minutes on 2 CPU cores in bf16 (results/layout_depths-fractals-bf16)
 Command   study sweep experiments/layout_depths.py
 """

@@ -5,6 +5,7 @@ Paper     none; CoAtNet (arXiv 2106.04803), Table 4, has CoAtNets above ResNets 
 Here      the embedded fractals; `PlainResNet` is defined in this file, which shows all that a network needs to
           take part. Its width is left free and found by size matching, as depths and widths of C-C-T-T are
 Readout   accuracy at matched train loss; ε one point, Δ three
+Caveat    one learning rate for both, not tuned; equal in parameters, not in multiply-adds or seconds
 Cost      6 runs
 Command   study sweep experiments/own_network.py
 """
