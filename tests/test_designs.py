@@ -180,9 +180,9 @@ def test_data_are_loaded_once_in_a_planning(monkeypatch: pytest.MonkeyPatch) -> 
 def _counting(calls: list[Data]) -> Callable[..., object]:
     from study.data import load as original
 
-    def load_data(data: Data, data_dir: Path | None = None) -> object:
+    def load_data(data: Data, *more: object, **settings: object) -> object:
         calls.append(data)
-        return original(data, data_dir)
+        return original(data, *more, **settings)
 
     return load_data
 

@@ -115,7 +115,7 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
 
 def test_the_readmes_python_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert blocks
     monkeypatch.chdir(tmp_path)
     for block in blocks:
         exec(block.replace("results/generalization-cifar100-pilot", str(example)), {})

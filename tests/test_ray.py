@@ -29,7 +29,9 @@ def cluster() -> Iterator[Any]:
     if importlib.util.find_spec("ray") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("Ray is not installed: pip install -e '.[ray]'")
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        for key, value in {**ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}.items():
+        settings = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder}
+        settings["RAY_worker_niceness"] = "0"  # else its workers starve beside the other tests
+        for key, value in {**ENVIRONMENT, **settings}.items():
             patch.setenv(key, value)
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         import ray

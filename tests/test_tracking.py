@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -218,15 +219,24 @@ def fake_wandb(tmp_path, monkeypatch, init: str) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
 
 
-def seconds_of_a_mirrored_run(folder: Path, rows: int = 200, pause: float = 0.0) -> tuple[float, float]:
-    """The longest that starting the mirror or logging a row took, and how long finishing took."""
+def seconds_of_a_mirrored_run(
+    folder: Path, rows: int = 200, pause: float = 0.0, until: Callable[[], bool] = lambda: True
+) -> tuple[float, float]:
+    """The longest that starting the mirror or logging a row took, and how long finishing took.
+
+    The run finishes once `until` is true, or after half a minute.
+    """
     longest, started = 0.0, time.perf_counter()
     mirror = tracking.open_mirror("online", a_run(), "generalization", folder)
     for step in range(rows):
         time.sleep(pause)
         longest, started = max(longest, time.perf_counter() - started - pause), time.perf_counter()
         mirror.log(a_row(step))
-    longest, started = max(longest, time.perf_counter() - started), time.perf_counter()
+    longest = max(longest, time.perf_counter() - started)
+    given_up = time.perf_counter() + 30
+    while not until() and time.perf_counter() < given_up:
+        time.sleep(0.05)
+    started = time.perf_counter()
     mirror.finish(a_result(a_run(), ROWS))
     return longest, time.perf_counter() - started
 
@@ -273,7 +283,7 @@ def test_a_server_that_never_answers_delays_no_row_and_the_end_by_the_grace_alon
     """The real wandb, online, while the network swallows everything."""
     monkeypatch.setattr(tracking, "GRACE", 2.0)
     server.silent = True
-    longest, finishing = seconds_of_a_mirrored_run(tmp_path, rows=20)
+    longest, finishing = seconds_of_a_mirrored_run(tmp_path, rows=20, until=lambda: server.connections > 0)
     (line,) = capfd.readouterr().err.splitlines()
     assert "did not finish within 2 s" in line
     assert longest < 0.5

@@ -125,7 +125,7 @@ READ = {
     "rank --claim": ["rank", "FIRST", "--claim", "C-C-C-C ~ ViT_REL"],
     "compare": ["compare", "FIRST", "SECOND"],
     "report": ["report", "FIRST", "--out", "REPORT"],
-    "plot": ["plot", "FIRST", "gap"],
+    "plot": ["plot", "FIRST", "gap_curve"],
     "runs": ["runs", "FIRST"],
     "data list": ["data", "list"],
     "new": ["new", "head_size"],
