@@ -278,7 +278,7 @@ def cli_store(folder: Path):
     return Store(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_while_planning_leaves_with_the_exit_code_of_an_interruption(tmp_path: Path, number: int) -> None:
     path = tmp_path / "slow.py"
     path.write_text(f"import pathlib, time\npathlib.Path({str(tmp_path / 'began')!r}).touch()\ntime.sleep(60)\n")

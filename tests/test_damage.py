@@ -297,7 +297,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(tmp_path / "disk")], check=True)
 
 
-@pytest.mark.parametrize("left", [0, 8_000, 100_000])
+@pytest.mark.parametrize("left", [0, *(pytest.param(left, marks=pytest.mark.slow) for left in (8_000, 100_000))])
 def test_a_full_disk_is_an_interruption_that_the_same_command_ends(small_disk: Path, left: int) -> None:
     plan = make_plan(EXPERIMENT.model_copy(update={"variants": ("ViT_REL",)}))
     store = Store.create(small_disk / "results", plan.experiment)

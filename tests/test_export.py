@@ -79,7 +79,10 @@ def test_an_exported_network_has_the_test_accuracy_of_its_run_in_torch_and_in_on
         np.testing.assert_allclose(logits, network(torch.from_numpy(images)).numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ViT_REL", "C-C-T-T[attention=local,window=3]", "coat_lite_tiny"])
+SLOW = pytest.param("coat_lite_tiny", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", ["ViT_REL", "C-C-T-T[attention=local,window=3]", SLOW])
 def test_every_family_can_be_written_as_onnx(name: str, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     budget = Budget(60_000, "parameters", strides_of("auto", 32), 4, 32, Blocks())

@@ -73,6 +73,7 @@ def test_agents_complete_a_sweep(cluster: Any, tmp_path: Path) -> None:
     assert_same(store, undisturbed(SHORT, tmp_path / "undisturbed"))
 
 
+@pytest.mark.slow
 def test_an_agent_whose_worker_dies_checkpoints_and_starts_again(
     cluster: Any, tmp_path: Path, long: dict[str, Path]
 ) -> None:

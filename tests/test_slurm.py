@@ -96,6 +96,7 @@ def test_an_agent_that_is_warned_before_its_limit_continues(
     assert len(list((store.folder / "agents").glob("*.sh"))) == 1
 
 
+@pytest.mark.slow
 def test_a_job_whose_step_is_killed_is_replaced_by_another(
     cluster: Cluster, tmp_path: Path, long: dict[str, Path]
 ) -> None:
@@ -110,7 +111,7 @@ def test_a_job_whose_step_is_killed_is_replaced_by_another(
     assert len(list((store.folder / "agents").glob("*.sh"))) == 2
 
 
-@pytest.mark.parametrize("how", ["scancel", "study stop"])
+@pytest.mark.parametrize("how", ["scancel", pytest.param("study stop", marks=pytest.mark.slow)])
 def test_what_the_user_ends_does_not_come_back(
     cluster: Cluster, tmp_path: Path, long: dict[str, Path], how: str
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 from study.analysis.statistics import Floats
 
@@ -48,7 +48,7 @@ def fit_law(images: Floats, errors: Floats) -> Law:
 
     best = int(fits(GRID)[2].argmin())
     around = (GRID[max(0, best - 1)], GRID[min(len(GRID) - 1, best + 1)])
-    found = minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda b: float(fits(np.array([b]))[2][0]), bounds=around, method="bounded", options={"xatol": 1e-8}
     )
     a, c, squares = (float(value[0]) for value in fits(np.array([found.x])))

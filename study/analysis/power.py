@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from study.analysis.statistics import Floats, Ints, t_critical, welch_df
 
@@ -32,7 +32,7 @@ def power(statements: Sequence[OneSided], difference: float, variances: tuple[fl
     missed = np.zeros(len(n))
     for statement in statements:
         room = difference - statement.bound if statement.side == "above" else statement.bound - difference
-        missed += stats.nct.cdf(t_critical(statement.level, df), df, room / error)
+        missed += scipy.stats.nct.cdf(t_critical(statement.level, df), df, room / error)
     return np.maximum(0, 1 - missed)
 
 

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import norm
+import scipy
 
 from study.analysis.statistics import Floats
 from study.analysis.verdicts import ClaimVerdict
@@ -62,7 +61,7 @@ def decided(verdict: ClaimVerdict) -> bool:
 
 def spent(information: float, alpha: float) -> float:
     """Lan and DeMets' O'Brien-Fleming-type function, half of α on each side: how much may be spent by `information`."""
-    return float(4 * norm.sf(norm.isf(alpha / 4) / np.sqrt(information)))
+    return float(4 * scipy.stats.norm.sf(scipy.stats.norm.isf(alpha / 4) / np.sqrt(information)))
 
 
 def nominal_levels(information_fractions: Sequence[float], alpha: float) -> tuple[float, ...]:
@@ -87,9 +86,9 @@ def nominal_levels(information_fractions: Sequence[float], alpha: float) -> tupl
         increment = spent(fraction, alpha) - (spent(before, alpha) if before else 0)
         step = float(np.sqrt(fraction - before))
         bound = _boundary(scores, mass, step, increment)
-        levels.append(float(2 * norm.sf(bound / np.sqrt(fraction))))
+        levels.append(float(2 * scipy.stats.norm.sf(bound / np.sqrt(fraction))))
         points = _NODES * bound
-        mass = _WEIGHTS * bound * (norm.pdf(points[:, None], scores[None, :], step) @ mass)
+        mass = _WEIGHTS * bound * (scipy.stats.norm.pdf(points[:, None], scores[None, :], step) @ mass)
         scores, before = points, fraction
     return tuple(levels)
 
@@ -98,7 +97,7 @@ def _boundary(scores: Floats, mass: Floats, step: float, increment: float) -> fl
     """The |S| that the paths at `scores`, one normal step of sd `step` later, exceed with probability `increment`."""
 
     def excess(bound: float) -> float:
-        crossing = norm.sf((bound - scores) / step) + norm.cdf((-bound - scores) / step)
+        crossing = scipy.stats.norm.sf((bound - scores) / step) + scipy.stats.norm.cdf((-bound - scores) / step)
         return float((mass * crossing).sum() - increment)
 
-    return float(brentq(excess, 0, 40, xtol=1e-12))
+    return float(scipy.optimize.brentq(excess, 0, 40, xtol=1e-12))

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special, stats
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.intp]
@@ -49,7 +49,7 @@ def check_spread(samples: Sequence[Floats]) -> Spread:
     p = None
     if min(len(sample) for sample in samples) >= 3 and sds.max() > 0:
         with np.errstate(invalid="ignore", divide="ignore"):
-            p = float(stats.levene(*samples, center="median").pvalue)
+            p = float(scipy.stats.levene(*samples, center="median").pvalue)
     few = max(len(sample) for sample in samples) <= POOLED_AT_MOST_SEEDS
     similar = ratio <= POOLED_AT_MOST_SD_RATIO and (p is None or p >= BROWN_FORSYTHE_LEVEL)
     return Spread("pooled" if few and similar else "welch", p, ratio)
@@ -69,11 +69,11 @@ class Comparison:
 
     def p_above(self, bound: float) -> Floats:
         """One-sided p that the difference is above `bound`."""
-        return np.asarray(special.stdtr(self.df, -(self.difference - bound) / self.standard_error))
+        return np.asarray(scipy.special.stdtr(self.df, -(self.difference - bound) / self.standard_error))
 
     def p_below(self, bound: float) -> Floats:
         """One-sided p that the difference is below `bound`."""
-        return np.asarray(special.stdtr(self.df, (self.difference - bound) / self.standard_error))
+        return np.asarray(scipy.special.stdtr(self.df, (self.difference - bound) / self.standard_error))
 
     def p_different(self) -> Floats:
         """Two-sided p that the difference is not 0."""
@@ -146,12 +146,12 @@ def welch_df(variance_a: Floats, variance_b: Floats, n_a: Floats | Ints, n_b: Fl
 @lru_cache(maxsize=4096)
 def tukey_critical(alpha: float, variants: int, df: float) -> float:
     """Tukey's critical value on the scale of t: the studentized range's upper quantile over √2."""
-    return float(stats.studentized_range.isf(alpha, variants, df)) / np.sqrt(2)
+    return float(scipy.stats.studentized_range.isf(alpha, variants, df)) / np.sqrt(2)
 
 
 def t_critical(level: float | Floats, df: Floats) -> Floats:
     """The upper `level` quantile of Student's t."""
-    return np.asarray(-special.stdtrit(df, level), dtype=np.float64)
+    return np.asarray(-scipy.special.stdtrit(df, level), dtype=np.float64)
 
 
 def sidak(alpha: float, tests: int) -> float:
@@ -199,7 +199,7 @@ def hedges_g(a: Floats, b: Floats) -> float:
     sd = np.sqrt(((len(a) - 1) * variance_a + (len(b) - 1) * variance_b) / df)
     if sd == 0:
         return float("nan")
-    correction = np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
+    correction = np.exp(scipy.special.gammaln(df / 2) - scipy.special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
     return float((a.mean() - b.mean()) / sd * correction)
 
 
@@ -223,10 +223,10 @@ def probability_of_improvement(a: Floats, b: Floats, level: float = 0.95) -> Imp
     parts = np.array([beats.var(ddof=1) / len(a), beaten.var(ddof=1) / len(b)])
     if parts.sum() == 0:
         couples = min(len(a), len(b))
-        exact = stats.binomtest(round(probability * couples), couples).proportion_ci(level, method="exact")
+        exact = scipy.stats.binomtest(round(probability * couples), couples).proportion_ci(level, method="exact")
         return Improvement(probability, float(exact.low), float(exact.high))
     df = parts.sum() ** 2 / (parts**2 / np.array([len(a) - 1, len(b) - 1])).sum()
-    reach = float(stats.t.isf((1 - level) / 2, df) * np.sqrt(parts.sum()))
+    reach = float(scipy.stats.t.isf((1 - level) / 2, df) * np.sqrt(parts.sum()))
     return Improvement(probability, max(0.0, probability - reach), min(1.0, probability + reach))
 
 
@@ -268,7 +268,7 @@ def kendall(published: Sequence[int], measured: Floats, permutations: int = 10_0
     def concordance(values: Floats, axis: int) -> Floats:
         return tau_b(levels, np.moveaxis(values, axis, -1), pairs)
 
-    test = stats.permutation_test(
+    test = scipy.stats.permutation_test(
         (measured,),
         concordance,
         permutation_type="pairings",
@@ -277,7 +277,7 @@ def kendall(published: Sequence[int], measured: Floats, permutations: int = 10_0
         n_resamples=permutations,
         rng=np.random.default_rng(0),
     )
-    attainable = stats.kendalltau(levels, -np.arange(len(levels))).statistic
+    attainable = scipy.stats.kendalltau(levels, -np.arange(len(levels))).statistic
     return Kendall(float(test.statistic), float(attainable), float(test.pvalue))
 
 

@@ -160,19 +160,20 @@ def _view_json(view: View, names: Sequence[str], claims: Sequence[Claim]) -> dic
 def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool, claims: bool = True) -> None:
     """Tables, figures and the ranking of a folder; the verdicts on its claims if that is due (`claims`).
 
+    Figures are SVG: `study plot` writes PDF too, whose fonts take longer than all the rest.
     Looks have verdicts of their own level at any time: those of the last one that was taken.
     """
     results = load(folder)
     written = results.write_tables()
     if len(results.runs):
-        figures = plot_all(results.view.curves, results.view.runs, folder / "figures")
+        figures = plot_all(results.view.curves, results.view.runs, folder / "figures", formats=("svg",))
         stated = results.experiment.claims if claims or results.looks else ()
         if as_json:
             print_json(_ranking_json(results, readouts_of(results), stated))
         else:
             for view in results.views:
                 _show_view(view, readouts_of(results), stated, console)
-        say("figures: " + ", ".join(str(path) for path in figures if path.suffix == ".svg"), say_to)
+        say("figures: " + ", ".join(map(str, figures)), say_to)
     elif as_json:
         print_json({"readouts": {}, "claims": []})
     for damaged in results.damaged:
@@ -237,7 +238,7 @@ def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bo
     frame = transfer_frame(results)
     for member in members:
         member.write_tables()
-        plot_all(member.curves, member.runs, member.folder / "figures")
+        plot_all(member.curves, member.runs, member.folder / "figures", formats=("svg",))
     with atomic(folder / "transfer.csv") as temporary:
         frame.to_csv(temporary, index=False)
     if as_json:

@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,7 +21,6 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
-from scipy import stats
 
 from study.files import atomic
 from study.report.style import COLUMN, FEW, RC, TEXT, Style, styles
@@ -42,7 +42,7 @@ def mean_and_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array
     mean = np.nansum(values, axis=0) / np.where(count, count, np.nan)
     squares = np.nansum((values - mean) ** 2, axis=0)
     more = np.where(count > 1, count, np.nan)
-    half = stats.t.ppf((1 + level) / 2, more - 1) * np.sqrt(squares / (more - 1) / more)
+    half = scipy.stats.t.ppf((1 + level) / 2, more - 1) * np.sqrt(squares / (more - 1) / more)
     return mean, mean - half, mean + half
 
 
