@@ -103,7 +103,7 @@ def test_a_dry_run_says_how_long_it_will_take_and_writes_nothing(study, experime
 def swept(experiment_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A real `study sweep` as a user starts it, with two seeds."""
     folder = tmp_path_factory.mktemp("swept") / "results"
-    command = [sys.executable, "-m", "study.cli", "sweep", experiment_file, "--out", folder, "--seeds", "0,1"]
+    command = [sys.executable, "-m", "study.cli", "sweep", experiment_file, "--out", folder, "--seeds", "0,1", *FAST]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout

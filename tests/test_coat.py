@@ -218,7 +218,8 @@ def test_coat_exports(arguments: dict[str, Any]) -> None:
     torch.testing.assert_close(exported(x_BCHW), network(x_BCHW))
 
 
-@pytest.mark.parametrize("arguments", [pytest.param(LITE, marks=pytest.mark.slow), PARALLEL], ids=["lite", "parallel"])
+@pytest.mark.parametrize("arguments", [LITE, PARALLEL], ids=["lite", "parallel"])
+@pytest.mark.slow
 def test_coat_compiles(arguments: dict[str, Any]) -> None:
     """Traced whole, without a break; inductor, which comes after that, takes half a minute a network on a CPU."""
     torch.compiler.reset()

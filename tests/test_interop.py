@@ -24,6 +24,7 @@ from study.models.timm_networks import import_timm
 from tests.oracles import randomise
 
 CLASSES = 7
+LARGE = ("coat_lite_medium", "coat_small")
 SMALL_COAT = CoaTVariant(widths=(16, 24, 24, 24), depths=(1, 1, 1, 1), parallel_depth=1, mlp_ratios=(2, 2, 2, 2))
 
 
@@ -63,7 +64,7 @@ def assert_twins(theirs: nn.Module, ours: nn.Module, x_BCHW: Tensor) -> None:
         assert torch.allclose(gradient, renamed[name], rtol=1e-9, atol=tolerance), name
 
 
-@pytest.mark.parametrize("name", COAT)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in COAT])
 def test_coat_computes_what_timm_computes(timm: ModuleType, name: str) -> None:
     with torch.device("meta"):  # no time is spent on weights that are replaced
         theirs = timm.create_model(name, num_classes=CLASSES, img_size=(64, 32))

@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
     budget=60_000,
 )
 MEDIUM = EXPERIMENT.model_copy(
-    update={"training": EXPERIMENT.training.model_copy(update={"epochs": 80}), "variants": ("ViT_REL",)}
+    update={"training": EXPERIMENT.training.model_copy(update={"epochs": 40}), "variants": ("ViT_REL",)}
 )
 LONG = EXPERIMENT.model_copy(update={"training": EXPERIMENT.training.model_copy(update={"epochs": 2000})})
 
@@ -69,7 +69,7 @@ def run_all(folder: Path, experiment: Experiment = EXPERIMENT, display: Recorder
     plan = make_plan(experiment)
     store = Store.create(folder, plan.experiment)
     display = display or Recorder()
-    outcome = drive([(store, plan.runs)], Local(slots("cpu", options.pop("jobs", 2))), display, **options)
+    outcome = drive([(store, plan.runs)], Local(slots("cpu", options.pop("jobs", 1))), display, **options)
     return store, plan.runs, outcome, display
 
 
@@ -157,7 +157,7 @@ def test_an_agent_that_others_ask_to_leave_is_not_replaced_and_the_sweep_not_com
 
 
 def test_a_killed_sweep_takes_its_agents_along_and_leaves_nothing_marked_done(tmp_path: Path) -> None:
-    script = "import sys; from tests.test_sweep import *; run_all(Path(sys.argv[1]), LONG)"
+    script = "import sys; from tests.test_sweep import *; run_all(Path(sys.argv[1]), LONG, jobs=2)"
     command = [sys.executable, "-c", script, str(tmp_path / "results")]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     try:
@@ -180,7 +180,7 @@ def test_ctrl_c_checkpoints_and_says_so(tmp_path: Path) -> None:
             sent.append(signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-    store, runs, outcome, display = run_all(tmp_path / "results", LONG, Recorder(interrupt))
+    store, runs, outcome, display = run_all(tmp_path / "results", LONG, Recorder(interrupt), jobs=2)
     assert outcome.stopped == "Interrupt"
     assert display.count("checkpointed") == 2
     assert [store.state(run.id) for run in runs] == ["interrupted"] * 2

@@ -313,7 +313,7 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
             values = [100 * store.result(run)["final"]["test_accuracy"] for run in own]
             assert cell == f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (2)"
 
-    monkeypatch.setattr("study.report.console.plot_all", lambda *given: [])  # other tests look at figures
+    monkeypatch.setattr("study.report.console.plot_all", lambda *given, **more: [])  # other tests look at figures
     design.show(console := Console(file=StringIO(), width=160), say, as_json=False, complete=True)
     shown = console.file.getvalue()
     assert "24 pixels" in shown
