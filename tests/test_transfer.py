@@ -263,6 +263,21 @@ def test_runs_that_have_not_ended_well_are_left_out_and_named(pretrained: Store,
         sources_of_folder(folder, ["vitrel"])
 
 
+def test_nothing_starts_from_weights_with_a_flipped_bit(pretrained: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(pretrained.folder, folder)
+    flipped, *others = Store(folder).runs_at({})
+    path = folder / "runs" / flipped.id / "weights.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    sources = sources_of_folder(folder)
+    assert [source.start.run for source in sources.networks] == [run.id for run in others]
+    (said,) = sources.skipped
+    assert said.startswith(f"{flipped.label} seed {flipped.seed}: ")
+    assert "weights.pt is damaged" in said
+
+
 def test_sides_that_do_not_divide_are_refused_before_anything_runs(pretrained: Store) -> None:
     template = TRANSFER.model_copy(update={"data": TRANSFER.data.model_copy(update={"image_size": 20})})
     with pytest.raises(StudyError, match="side 20 do not divide"):
