@@ -729,7 +729,9 @@ def test_each_variant_exports_and_computes_the_same(layout: str) -> None:
     torch.testing.assert_close(exported(x_BCHW), network(x_BCHW))
 
 
-@pytest.mark.parametrize("layout", STUDY_VARIANTS)
+@pytest.mark.parametrize(
+    "layout", [pytest.param(layout, marks=[pytest.mark.slow] * (layout != "C-C-T-T")) for layout in STUDY_VARIANTS]
+)
 def test_each_variant_compiles_and_computes_the_same(layout: str) -> None:
     """Traced whole, without a break; inductor, which comes after that, takes half a minute a network on a CPU."""
     torch.compiler.reset()

@@ -85,6 +85,7 @@ def test_an_agent_whose_worker_dies_checkpoints_and_starts_again(
     assert how_attempts_ended(store, outcome.done[0]) == ["stopped", "done"]
 
 
+@pytest.mark.slow
 def test_an_agent_whose_node_dies_continues_on_another(cluster: Any, tmp_path: Path, long: dict[str, Path]) -> None:
     cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
 

@@ -67,7 +67,15 @@ def macs(variant: Variant, classes: int, side: int = SIDE) -> int:
 
 @pytest.mark.parametrize("layout", STUDY_VARIANTS)
 @pytest.mark.parametrize("amount", [500_000, 1_500_000, 5_000_000])
-@pytest.mark.parametrize(("geometry", "classes"), list(product(["fine", "cheap"], [20, 100])))
+@pytest.mark.parametrize(
+    ("geometry", "classes"),
+    [
+        ("fine", 100),
+        ("cheap", 20),
+        pytest.param("fine", 20, marks=pytest.mark.slow),
+        pytest.param("cheap", 100, marks=pytest.mark.slow),
+    ],
+)
 def test_each_layout_is_built_within_one_percent_of_the_budget(
     layout: str, amount: int, geometry: str, classes: int
 ) -> None:

@@ -74,6 +74,7 @@ def test_arrays_of_agents_that_fill_their_jobs_complete_a_sweep_though_the_contr
     wait(lambda: not cluster.jobs(), 20, cluster.jobs)  # the third agent was called off
 
 
+@pytest.mark.slow
 def test_an_agent_that_has_to_make_way_continues_later(cluster: Cluster, tmp_path: Path, long: dict[str, Path]) -> None:
     def preempt(store: Store, run_id: str) -> None:
         cluster.ask("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")

@@ -61,8 +61,11 @@ def skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
 
 def _own_skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
     try:
-        with torch.device("meta"):
-            network = place(build(variant, classes, image_size), torch.device("meta"))
+        with (meta := torch.device("meta")):
+            network = place(build(variant, classes, image_size), meta)
+        # a stranger's forward may make tensors: where it says nothing, on the meta device too
+        network.register_forward_pre_hook(lambda *_: meta.__enter__(), prepend=True)
+        network.register_forward_hook(lambda *_: meta.__exit__(None, None, None), always_call=True)
         macs_by_module(network, image_size)
     except Exception:  # whatever a stranger's code does that needs values
         return place(build(variant, classes, image_size), torch.device("cpu"))
@@ -82,8 +85,8 @@ def macs_by_module(network: nn.Module, image_size: int) -> dict[str, int]:
     """Multiply-adds within each module of a skeleton, by its path from the class name on, and in all: "Global"."""
     training = network.training
     network.eval()
-    with _device_of(network), FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, image_size, image_size))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, image_size, image_size, device=_device_of(network)))
     network.train(training)
     return {name: sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
 
@@ -101,11 +104,10 @@ def activation_bytes(network: nn.Module, image_size: int, precision: str, batch:
         tensors.append(tensor)  # alive until the end, so that no storage's address is used twice
         return tensor
 
-    with _device_of(network):
-        images = torch.zeros(batch, 3, image_size, image_size).to(memory_format=torch.channels_last)
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),
-        ):
-            network(images)
+    images = torch.zeros(batch, 3, image_size, image_size, device=_device_of(network))
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        network(images.to(memory_format=torch.channels_last))
     return sum(kept.values()) // batch
