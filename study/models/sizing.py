@@ -18,9 +18,8 @@ Costs are closed forms, so that the search needs no networks; tests hold them ag
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -160,23 +159,34 @@ def _reference(budget: Budget) -> float | None:
 
 
 def _coatnet_candidates(layout: str, budget: Budget, depths: Five | None, growth: tuple[float, float]) -> Candidates:
-    low, high = growth
-    widths = [
-        (max(8, round(2 / 3 * w1 / 8) * 8), w1, *later)
-        for w1 in _scales(layout, budget, depths)
-        for later in itertools.product(*(_multiples(low**i * w1, high**i * w1) for i in (1, 2, 3)))
-        if all(low <= wide / narrow <= high for narrow, wide in itertools.pairwise((w1, *later)))
-    ]
-    ranges = [_depth_ranges(five, depths) for five in widths]
-    shallow, deep = ([tuple(map(end, each)) for each in ranges] for end in (min, max))
+    widths = np.vstack([_widths(w1, *growth) for w1 in _scales(layout, budget, depths)])
+    ends = [_ends(widths[:, i], _stage_depths(i, depths)) for i in range(5)]
+    shallow, deep = (np.column_stack([each[end] for each in ends]) for end in (0, 1))
     least, most = (getattr(_cost(layout, np.hstack([d, widths]), budget), budget.match) for d in (shallow, deep))
     # only widths whose depths have the budget between them
     near = (least <= 1.02 * budget.amount) & (most >= 0.98 * budget.amount)
     tried = np.flatnonzero(near) if near.any() else np.arange(len(widths))
-    shapes = _within_budget(layout, budget, np.array(widths)[tried], [ranges[n] for n in tried])
+    ranges = [_depth_ranges(five, depths) for five in widths[tried].tolist()]
+    shapes = _within_budget(layout, budget, widths[tried], ranges)
     relative_widths = np.log(shapes[:, 5:].T / np.array(WIDTH_PROPORTIONS)[:, None])
     relative_depths = np.log(shapes[:, 1:5].T / np.array(DEPTH_PROPORTIONS)[:, None])
     return Candidates(shapes, _cost(layout, shapes, budget), relative_widths.var(0) + relative_depths.var(0))
+
+
+def _widths(w1: int, low: float, high: float) -> np.ndarray:
+    """Widths of S0-S4 for one of S1, a row each: every stage from `low` to `high` times as wide as the one before."""
+    later = np.meshgrid(*(_multiples(low**i * w1, high**i * w1) for i in (1, 2, 3)), indexing="ij")
+    rows = np.column_stack([np.full(later[0].size, w1), *(each.ravel() for each in later)])
+    growth = rows[:, 1:] / rows[:, :-1]
+    rows = rows[((low <= growth) & (growth <= high)).all(1)]
+    return np.insert(rows, 0, max(8, round(2 / 3 * w1 / 8) * 8), axis=1)
+
+
+def _ends(widths: np.ndarray, depths_of: Callable[[int], Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest and the most blocks worth trying at each of many widths."""
+    known, which = np.unique(widths, return_inverse=True)
+    each = [depths_of(width) for width in known.tolist()]
+    return np.array([depths[0] for depths in each])[which], np.array([depths[-1] for depths in each])[which]
 
 
 def _within_budget(
@@ -253,9 +263,14 @@ def _scales(layout: str, budget: Budget, depths: Five | None) -> list[int]:
 
 def _depth_ranges(widths: Sequence[int], depths: Five | None) -> list[Sequence[int]]:
     """Depths of S0-S4 worth trying with these widths: the given ones, or two convolutions and the published ranges."""
+    return [_stage_depths(i, depths)(width) for i, width in enumerate(widths)]
+
+
+def _stage_depths(stage: int, depths: Five | None) -> Callable[[int], Sequence[int]]:
+    """What `_depth_ranges` gives for one stage, as a function of its width."""
     if depths is not None:
-        return [(depth,) for depth in depths]
-    return [(2,), *(_depths(w, over) for w, over in zip(widths[1:], DEPTH_OVER_WIDTH, strict=True))]
+        return lambda width: (depths[stage],)
+    return lambda width: (2,) if stage == 0 else _depths(width, DEPTH_OVER_WIDTH[stage - 1])
 
 
 def _multiples(low: float, high: float) -> list[int]:
