@@ -27,7 +27,9 @@ from study.config import (
 )
 from study.errors import StudyError
 from study.models.interop import load_weights, read_weights
+from study.sweep.executors.local import slots
 from study.sweep.looks import read_looks
+from study.sweep.measure import measure
 from study.sweep.members import read_members
 from study.sweep.store import Store
 from study.sweep.tuned import read_tuned
@@ -232,3 +234,12 @@ def test_damaged_text_is_one_sentence_that_names_the_file(name: str, damage: str
         read(tmp_path)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 700 + len(str(tmp_path))
+
+
+def test_measuring_that_the_system_kills_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(killed))
+    with pytest.raises(StudyError, match=r"the system killed it, as it does where memory runs out; .* --no-speed"):
+        measure({}, Training(), 10, 32, slots("cpu", 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -63,6 +64,8 @@ def measure(
             out, err = process.communicate()
             if process.returncode:
                 last = err.strip().splitlines()[-1] if err.strip() else "no message"
+                if process.returncode == -signal.SIGKILL:
+                    last = "the system killed it, as it does where memory runs out; study models has --no-speed"
                 raise StudyError(f"measuring the variants failed: {last}")
             found.append(json.loads(out.splitlines()[-1]))
     finally:
