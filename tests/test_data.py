@@ -717,3 +717,11 @@ def test_what_is_at_hand_is_shown_and_nothing_is_fetched(tmp_path):
     assert at_hand(Data(name="cifar100", fingerprint="0" * 12), tmp_path) is None
     assert at_hand(Data(name="folder:~/none", fingerprint="0" * 12), tmp_path) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_ten_images_of_each_of_the_first_ten_classes_are_at_hand_unless_told_otherwise(tmp_path):
+    many = Data(image_size=8, fractals=Fractals(classes=11, train_images=132, test_images=11))
+    few = at_hand(many, tmp_path)
+    assert few is not None
+    assert few.class_names == tuple(f"fractal {label}" for label in range(10))
+    assert np.bincount(few.train_labels).tolist() == [10] * 10

@@ -79,6 +79,17 @@ def test_an_npz_gives_its_images_channels_first_or_last(tmp_path):
     assert np.array_equal(smaller.train_images[5], expected)
 
 
+def test_grey_images_are_resized_as_pillow_does_and_thin_ones_keep_their_colours(tmp_path):
+    flat = IMAGES[..., 0]
+    grey = get(saved(tmp_path, train_images=flat, test_images=flat[:9, ..., None]), tmp_path, side=4)
+    for images in (grey.train_images, grey.test_images):
+        expected = np.asarray(Image.fromarray(flat[5]).resize((4, 4), Image.Resampling.BICUBIC))
+        assert np.array_equal(images[5], np.stack([expected] * 3))
+    line = np.zeros((30, 8, 1, 3), np.uint8) + np.array([10, 20, 30], np.uint8)  # one pixel wide: of one colour
+    thin = get(saved(tmp_path, train_images=line, test_images=line[:9]), tmp_path, side=4)
+    assert np.array_equal(thin.train_images[7], np.broadcast_to([[[10]], [[20]], [[30]]], (3, 4, 4)))
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

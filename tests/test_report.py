@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from study.analysis import claims
 from study.analysis.curves import at_losses, matched_region, not_diverged
@@ -28,7 +30,7 @@ from study.report.explore import of_curves, of_sizes
 from study.report.live import watch
 from study.report.page import read_report, write_all, write_markdown, write_page
 from study.report.sections import title_of
-from study.report.table import Table, capitalised, latex_escape, number, p_value, to_latex, to_markdown
+from study.report.table import Table, capitalised, latex_escape, number, p_value, show, to_latex, to_markdown
 from study.results import load
 from study.sweep.store import Store
 from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, results, results_folder
@@ -421,6 +423,18 @@ def test_latex_and_markdown_escape_what_would_break_them() -> None:
     table = Table("T", ("a|b", "n"), (("x|y", "1"),))
     assert r"| x\|y | 1 |" in to_markdown(table)
     assert "x|y & 1" in to_latex(table)
+
+
+def test_words_are_aligned_on_the_left_and_numbers_on_the_right() -> None:
+    table = Table("T", ("a", "b", "m", "n", "o"), (("x", "y", "1", "2", "3"),), ("why",), words=2)
+    assert to_markdown(table) == (
+        "### T\n\n| a | b | m | n | o |\n| --- | --- | ---: | ---: | ---: |\n| x | y | 1 | 2 | 3 |\n\nwhy\n"
+    )
+    assert r"\begin{tabular}{llrrr}" in to_latex(table)
+    console = Console(file=StringIO(), width=80)
+    show(Table("", ("word", "number"), (("x", "1"),)), console)
+    (row,) = [line for line in console.file.getvalue().splitlines() if "x" in line]  # type: ignore[attr-defined]
+    assert row == "│ x    │      1 │"
 
 
 def test_explored_curves_are_the_measured_ones(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,16 @@ def test_every_column_of_the_relations_holds_what_its_header_says(verdict: Claim
     assert any("Differences in points" in note for note in table.notes)
 
 
+def test_an_undecided_pair_says_how_many_more_seeds_it_needs(verdict: ClaimVerdict) -> None:
+    for more, said in ((1, "1 more seed"), (2, "2 more seeds"), (17, "17 more seeds"), (None, "over 100 seeds")):
+        pairs = tuple(replace(pair, verdict="undecided", more_seeds=more) for pair in verdict.pairs)
+        table = relations(replace(verdict, pairs=pairs), "accuracy")
+        assert {dict(zip(table.header, row, strict=True))["shown, or needed"] for row in table.rows} == {said}
+        assert any(note.startswith("Needed: seeds of each of the two variants") for note in table.notes)
+    decided = relations(verdict, "accuracy")
+    assert not any(note.startswith("Needed:") for note in decided.notes)
+
+
 def test_units_are_those_of_the_printed_numbers() -> None:
     assert (shown_unit("accuracy"), shown_unit("accuracy", difference=True)) == ("%", "points")
     assert (shown_unit("nats"), shown_unit("nats", difference=True)) == ("nats", "nats")
@@ -192,4 +203,16 @@ def test_size_and_cost_are_in_the_units_of_their_headers() -> None:
     assert dict(zip(table.header, table.rows[0], strict=True)) == {
         "variant": "C-C-C-C", "parameters": "501,720", "M multiply-adds": "24.1", "images/s": "2,000",
         "minutes/run": "2.0", "final accuracy, %": "45.00", "% per GMAC": "1,867",
+    }  # fmt: skip
+
+
+def test_the_digits_of_size_and_cost_are_those_of_the_runs() -> None:
+    """Long runs of a large network, in numbers with more digits than a rounding could hide."""
+    _, runs = results(["C-C-C-C"], seeds=(0, 1))
+    runs = runs.assign(macs=4_567_800_000, seconds=[6 * 3600.0, 7 * 3600.0], images_per_second=[123_456.0, 123_458.0])
+    runs = runs.assign(final_test_accuracy=[0.75, 0.77], parameters=25_012_345)
+    table = size_and_cost(runs)
+    assert dict(zip(table.header, table.rows[0], strict=True)) == {
+        "variant": "C-C-C-C", "parameters": "25,012,345", "M multiply-adds": "4,567.8", "images/s": "123,457",
+        "minutes/run": "390.0", "final accuracy, %": "76.00", "% per GMAC": "17",
     }  # fmt: skip
