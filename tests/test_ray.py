@@ -127,6 +127,7 @@ sweep(Path(sys.argv[1]), LONG, make_executor("ray", device="cpu", agents=1, sett
 """
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_lets_its_agents_checkpoint(
     cluster: Any, tmp_path: Path, long: dict[str, Path]
 ) -> None:

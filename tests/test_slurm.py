@@ -134,6 +134,7 @@ def test_what_the_user_ends_does_not_come_back(
     assert_same(store, long)
 
 
+@pytest.mark.slow
 def test_an_agent_whose_node_dies_continues_on_another(cluster: Cluster, tmp_path: Path, long: dict[str, Path]) -> None:
     died: list[str] = []
 
