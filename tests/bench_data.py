@@ -88,7 +88,7 @@ def training(root: Path, side: int, place: Path, batch_size: int, steps: int) ->
     began = time.perf_counter()
     data = load(Data(name=f"folder:{root}", image_size=side), place)
     opened = time.perf_counter() - began
-    experiment = load_experiment(experiment_file()).model_copy(update={"variants": ("C-C-T-T",)})
+    experiment = load_experiment(experiment_file("generalization")).model_copy(update={"variants": ("C-C-T-T",)})
     experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"image_size": side})})
     variant = next(iter(resolve_variants(experiment, data.classes).values()))
     network = placed(build(variant, data.classes, side), torch.device("cpu")).train()
