@@ -86,6 +86,17 @@ def seal(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+def sealed(path: Path, value: dict[str, Any]) -> dict[str, Any]:
+    """With the checksum of itself, so that no digit changes without a word."""
+    return {**value, "checksums": {path.name: seal(value)}}
+
+
+def check_seal(path: Path, value: dict[str, Any]) -> None:
+    """Raises StudyError if a value is not what was written; what was written before there were checksums has none."""
+    if "checksums" in value and value["checksums"] != {path.name: seal(value)}:
+        raise damaged(path, "its checksum is not that of its content")
+
+
 def remove_temporaries(folder: Path) -> None:
     """What writers left that were killed amid `atomic`. To be called by whoever alone may write there."""
     for path in folder.glob(".*.tmp"):

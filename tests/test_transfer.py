@@ -35,6 +35,7 @@ from study.training.loop import seed_of, train
 from study.training.start import build_from, fingerprint, freeze
 from study.training.step import Stepper
 from tests.finished import pretend
+from tests.test_damage import flip
 
 FRACTALS = Fractals(classes=7, train_images=140, test_images=70)
 PRETRAINING = Experiment(
@@ -267,10 +268,7 @@ def test_nothing_starts_from_weights_with_a_flipped_bit(pretrained: Store, tmp_p
     folder = tmp_path / "results"
     shutil.copytree(pretrained.folder, folder)
     flipped, *others = Store(folder).runs_at({})
-    path = folder / "runs" / flipped.id / "weights.pt"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip(folder / "runs" / flipped.id / "weights.pt")
     sources = sources_of_folder(folder)
     assert [source.start.run for source in sources.networks] == [run.id for run in others]
     (said,) = sources.skipped

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic import Field
 from study.analysis.readouts import Measurement, Readout, name_runs
 from study.config import Experiment, Frozen, OwnReadout, facts_of, own_reference, parse_model
 from study.errors import StudyError
-from study.files import damaged, read_json, seal, write_json
+from study.files import check_seal, damaged, read_json, sealed, write_json
 from study.own_files import OwnFile, beside, blamed, find_file, import_own
 
 NAME = "readouts.json"
@@ -117,16 +117,24 @@ def value_of(function: Function, curve: pd.DataFrame, name: str) -> float:
     return float(value)
 
 
+def _run_by_run(function: Function, curves: pd.DataFrame, name: str) -> Iterator[tuple[str, float, str]]:
+    """Each run's id and value, and a sentence that names it where the function fails on it; the value is NaN then."""
+    for run, curve in curves.sort_values("step", kind="stable").groupby("run", sort=False):
+        try:
+            yield str(run), value_of(function, curve.reset_index(drop=True), name), ""
+        except StudyError as error:
+            yield str(run), math.nan, f"{name_runs(curve.head(1))}: {error}"
+
+
 def measured_by(function: Function, facts: OwnReadout, name: str) -> Readout:
     """A readout that calls the function now. Its measurement raises StudyError as `value_of` does, naming the run."""
 
     def measure(curves: pd.DataFrame, runs: pd.DataFrame, at: float | None) -> Measurement:
-        values, ordered = {}, curves.sort_values("step", kind="stable")
-        for run, curve in ordered.groupby("run", sort=False):
-            try:
-                values[run] = value_of(function, curve.reset_index(drop=True), name)
-            except StudyError as error:
-                raise StudyError(f"{name_runs(curve.head(1))}: {error}") from None
+        values = {}
+        for run, value, wrong in _run_by_run(function, curves, name):
+            if wrong:
+                raise StudyError(wrong)
+            values[run] = value
         return _noted(pd.Series(values, dtype=float), runs, "Not reached")
 
     return _readout(name, facts, measure)
@@ -179,18 +187,12 @@ def keep(folder: Path, experiment: Experiment, curves: pd.DataFrame) -> list[str
         function, facts = find_own(name, experiment.files)
         if facts.source != experiment.readouts[name].source:
             raise StudyError(f"{name} changed while its runs were trained: give the same command again")
-        values: dict[str, float | None] = {}
-        wrong = {}
-        for run, curve in curves.sort_values("step", kind="stable").groupby("run", sort=False):
-            try:
-                value = value_of(function, curve.reset_index(drop=True), name)
-            except StudyError as error:
-                value, wrong[str(run)] = math.nan, f"{name_runs(curve.head(1))}: {error}"
-            values[str(run)] = None if math.isnan(value) else value
+        told = list(_run_by_run(function, curves, name))
+        values = {run: None if math.isnan(value) else value for run, value, _ in told}
+        wrong = {run: sentence for run, _, sentence in told if sentence}
         found[name] = Measured(source=facts.source, values=values, wrong=wrong).model_dump(mode="json")
     if found:
-        kept = {"readouts": found}
-        write_json(folder / NAME, {**kept, "checksums": {NAME: seal(kept)}})
+        write_json(folder / NAME, sealed(folder / NAME, {"readouts": found}))
     return [sentence for measured in found.values() for sentence in measured["wrong"].values()]
 
 
@@ -209,8 +211,7 @@ def kept_readouts(folder: Path, experiment: Experiment) -> dict[str, Readout]:
             kept = parse_model(Kept, json.dumps(value))
         except StudyError as error:
             raise damaged(path, error) from None
-        if kept.checksums.get(NAME) != seal(value):
-            raise damaged(path, "its checksum is not that of its content")
+        check_seal(path, value)
         known = kept.readouts
     return {name: _from_values(name, facts, known.get(name)) for name, facts in experiment.readouts.items()}
 

@@ -19,7 +19,7 @@ Costs are closed forms, so that the search needs no networks; tests hold them ag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -160,7 +160,7 @@ def _reference(budget: Budget) -> float | None:
 
 def _coatnet_candidates(layout: str, budget: Budget, depths: Five | None, growth: tuple[float, float]) -> Candidates:
     widths = np.vstack([_widths(w1, *growth) for w1 in _scales(layout, budget, depths)])
-    ends = [_ends(widths[:, i], _stage_depths(i, depths)) for i in range(5)]
+    ends = [_ends(i, widths[:, i], depths) for i in range(5)]
     shallow, deep = (np.column_stack([each[end] for each in ends]) for end in (0, 1))
     least, most = (getattr(_cost(layout, np.hstack([d, widths]), budget), budget.match) for d in (shallow, deep))
     # only widths whose depths have the budget between them
@@ -182,11 +182,11 @@ def _widths(w1: int, low: float, high: float) -> np.ndarray:
     return np.insert(rows, 0, max(8, round(2 / 3 * w1 / 8) * 8), axis=1)
 
 
-def _ends(widths: np.ndarray, depths_of: Callable[[int], Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The fewest and the most blocks worth trying at each of many widths."""
+def _ends(stage: int, widths: np.ndarray, depths: Five | None) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest and the most blocks worth trying in a stage, at each of many widths."""
     known, which = np.unique(widths, return_inverse=True)
-    each = [depths_of(width) for width in known.tolist()]
-    return np.array([depths[0] for depths in each])[which], np.array([depths[-1] for depths in each])[which]
+    tried = [_stage_depths(stage, width, depths) for width in known.tolist()]
+    return np.array([each[0] for each in tried])[which], np.array([each[-1] for each in tried])[which]
 
 
 def _within_budget(
@@ -263,14 +263,13 @@ def _scales(layout: str, budget: Budget, depths: Five | None) -> list[int]:
 
 def _depth_ranges(widths: Sequence[int], depths: Five | None) -> list[Sequence[int]]:
     """Depths of S0-S4 worth trying with these widths: the given ones, or two convolutions and the published ranges."""
-    return [_stage_depths(i, depths)(width) for i, width in enumerate(widths)]
+    return [_stage_depths(stage, width, depths) for stage, width in enumerate(widths)]
 
 
-def _stage_depths(stage: int, depths: Five | None) -> Callable[[int], Sequence[int]]:
-    """What `_depth_ranges` gives for one stage, as a function of its width."""
+def _stage_depths(stage: int, width: int, depths: Five | None) -> Sequence[int]:
     if depths is not None:
-        return lambda width: (depths[stage],)
-    return lambda width: (2,) if stage == 0 else _depths(width, DEPTH_OVER_WIDTH[stage - 1])
+        return (depths[stage],)
+    return (2,) if stage == 0 else _depths(width, DEPTH_OVER_WIDTH[stage - 1])
 
 
 def _multiples(low: float, high: float) -> list[int]:

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from study.config import Claim, Experiment, Frozen, OwnReadout, Run, parse_model
 from study.errors import StudyError
-from study.files import damaged, read_json, read_text, seal, write_json, write_text
+from study.files import check_seal, damaged, read_json, read_text, sealed, write_json, write_text
 from study.sweep import attempts
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
@@ -56,7 +56,7 @@ class Store:
             raise StudyError(_not_results(folder, "it has no experiment.json"))
         state = read_json(folder / "experiment.json")
         if isinstance(state, dict):
-            _check_seal(folder / "experiment.json", state)
+            check_seal(folder / "experiment.json", state)
             state.pop("checksums", None)
             state.setdefault("depths", "free")  # so experiments were sized that do not say
         self.experiment = parse_model(Experiment, json.dumps(state), f"{folder / 'experiment.json'}: ")
@@ -89,7 +89,7 @@ class Store:
                     raise
                 shutil.rmtree(folder / "runs", ignore_errors=True)
                 (folder / "claims.json").unlink(missing_ok=True)
-        write_json(path, _sealed(path, experiment.model_dump(mode="json")))
+        write_json(path, sealed(path, experiment.model_dump(mode="json")))
         store = cls(folder)
         store._record_claims()
         return store
@@ -236,7 +236,7 @@ class Store:
         try:
             for entry in history:
                 parse_model(Stated, json.dumps(entry))
-                _check_seal(path, entry)
+                check_seal(path, entry)
         except (TypeError, StudyError) as error:
             raise damaged(path, error) from None
         return history
@@ -249,18 +249,7 @@ class Store:
             done = len(list((self.folder / "runs").glob("*/result.json")))
             entry = {"stated": datetime.now(UTC).isoformat(timespec="seconds"), "runs_done": done, **stated}
             path = self.folder / "claims.json"
-            write_json(path, [*history, _sealed(path, entry)])
-
-
-def _sealed(path: Path, value: dict[str, Any]) -> dict[str, Any]:
-    """With the checksum of itself, so that no digit changes without a word."""
-    return {**value, "checksums": {path.name: seal(value)}}
-
-
-def _check_seal(path: Path, value: dict[str, Any]) -> None:
-    """Raises StudyError if a value is not what was written; what was written before there were checksums has none."""
-    if "checksums" in value and value["checksums"] != {path.name: seal(value)}:
-        raise damaged(path, "its checksum is not that of its content")
+            write_json(path, [*history, sealed(path, entry)])
 
 
 @contextmanager
@@ -326,9 +315,7 @@ def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
                 f"{label} has changed since {folder} was planned: choose another folder with --out, or bring the old "
                 "text back"
             )
-    fixed, asked = (
-        each.model_dump(exclude={"variants", "seeds", "claims", "readouts", "files", "sources"}) for each in (old, new)
-    )
+    fixed, asked = (each.model_dump(exclude=JOINABLE) for each in (old, new))
     fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
     if differs := differences(fixed, asked):
         raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
