@@ -71,6 +71,9 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixel
 BatchSize = Annotated[int | None, typer.Option(help="Images in a training step.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 for autocast.")]
+OrAuto = Annotated[
+    str | None, typer.Option(help="fp32, bf16 for autocast, or auto: the faster one here, unless the folder has one.")
+]
 Samples = Annotated[str | None, typer.Option(help="Images seen in training, such as 200K, instead of --epochs.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
 TrainSize = Annotated[int | None, typer.Option(help="A class-balanced subset of the training images.")]

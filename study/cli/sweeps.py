@@ -29,6 +29,7 @@ from study.cli.options import (
     Json,
     Match,
     On,
+    OrAuto,
     Out,
     Precision,
     Ray,
@@ -51,6 +52,7 @@ from study.report.table import Table, print_json, show
 from study.report.table import say as tell
 
 if TYPE_CHECKING:
+    from study.config import Experiment
     from study.designs import Design, Options
 
 
@@ -68,7 +70,7 @@ def sweep(
     geometry: Geometry = None,
     image_size: ImageSize = None,
     batch_size: BatchSize = None,
-    precision: Precision = None,
+    precision: OrAuto = None,
     settings: Settings = None,
     out: Out = None,
     on: On = "local",
@@ -92,7 +94,7 @@ def sweep(
     from study.sweep.plan import Facts, experiment_file
 
     experiment = chosen_experiment(
-        file, dataset, variants, budget, match, geometry, image_size, batch_size, precision, settings,
+        file, dataset, variants, budget, match, geometry, image_size, batch_size, said(precision), settings,
         seeds=seeds, epochs=epochs, train_size=train_size, samples=samples,
     )  # fmt: skip
     options = chosen_options(
@@ -102,6 +104,7 @@ def sweep(
     say = remarks if as_json else console
     if file is None and experiment.name == "generalization":
         tell(f"a smaller one, of an hour on two cores: study sweep {experiment_file('generalization_small')}", say)
+    experiment = at_precision(experiment, precision, file, settings, options, say)
     design: Design
     if until_decided:
         design = InLooks(experiment, options, say, max_seeds)
@@ -210,7 +213,7 @@ def tune(
     ray: Ray = None,
     address: Address = None,
     device: Device = "auto",
-    precision: Precision = None,
+    precision: OrAuto = None,
     data_dir: DataDir = None,
     dry_run: DryRun = False,
     time_limit: TimeLimit = None,
@@ -223,7 +226,7 @@ def tune(
     from study.sweep.plan import Facts
 
     experiment = chosen_experiment(
-        file, dataset, variants, budget, match, geometry, image_size, batch_size, precision, settings,
+        file, dataset, variants, budget, match, geometry, image_size, batch_size, said(precision), settings,
         epochs=epochs, train_size=train_size, samples=samples,
     )  # fmt: skip
     grid = Grid(
@@ -238,7 +241,30 @@ def tune(
         wandb="off", dry_run=dry_run, time_limit=time_limit,
     )  # fmt: skip
     say = remarks if as_json else console
+    experiment = at_precision(experiment, precision, file, settings, options, say)
     carry_out_and_show(Rates(experiment, options, grid, Facts(data_dir)), options, say, as_json)
+
+
+def said(precision: str | None) -> str | None:
+    """What `--precision` says of the recipe: `auto` says nothing yet."""
+    return None if precision == "auto" else precision
+
+
+def at_precision(
+    experiment: Experiment,
+    asked: str | None,
+    file: Path | None,
+    settings: list[str] | None,
+    options: Options,
+    say: Console,
+) -> Experiment:
+    """With `--precision auto` resolved, which is the default of the study itself: `study sweep --dataset cifar100`."""
+    from study.designs import with_precision
+
+    unsaid = asked is None and not any(setting.startswith("training.precision=") for setting in settings or [])
+    if asked == "auto" or (unsaid and file is None and experiment.name == "generalization"):
+        return with_precision(experiment, options, say)
+    return experiment
 
 
 def chosen_options(*, time_limit: str | None, slurm: list[str] | None, ray: list[str] | None, **given: Any) -> Options:

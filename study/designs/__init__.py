@@ -6,6 +6,7 @@ Each design says which member sweeps there are and what is read from them togeth
 from study.designs.base import COMPLETE, FAILURES, INCOMPLETE, Design, Ended, Member, Options, carry_out, check_claims
 from study.designs.looks import InLooks
 from study.designs.plain import Plain
+from study.designs.precision import with_precision
 from study.designs.rates import Grid, Rates
 from study.designs.sizes import Sizes
 from study.designs.sources import Sources, source_of_file, sources_of_folder
@@ -30,4 +31,5 @@ __all__ = [
     "check_claims",
     "source_of_file",
     "sources_of_folder",
+    "with_precision",
 ]
