@@ -1,15 +1,16 @@
 """Preparing and loading data larger than memory, measured: `python tests/bench_data.py [--folder DIR]`.
 
 Writes trees of JPEGs (60,000 of 96 x 96, prepared at 64 pixels; 5,000 of 500 x 375, at 224: fractals with noise),
-prepares each in a process of its own, and trains some steps of C-C-T-T on each with images from the memory map and with
-the same images in memory, side by side in one run. Prints images a second, peak memory of all
-its processes together and the loader's part of a step.
+prepares each in a process of its own, and trains some steps of C-C-T-T (300K parameters, the paper's strides) on each
+with images from the memory map and with the same images in memory, side by side in one run. Prints images a second,
+peak memory of all its processes together and the loader's part of a step.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -21,6 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+
+from study.sweep.executors.local import ALLOCATOR, ONE_THREAD
 
 CLASSES = 20
 DISTINCT = 400  # fractals; each picture adds noise of its own
@@ -89,7 +92,8 @@ def training(root: Path, side: int, place: Path, batch_size: int, steps: int) ->
     data = load(Data(name=f"folder:{root}", image_size=side), place)
     opened = time.perf_counter() - began
     experiment = load_experiment(experiment_file("generalization")).model_copy(update={"variants": ("C-C-T-T",)})
-    experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"image_size": side})})
+    sized = experiment.data.model_copy(update={"image_size": side})
+    experiment = experiment.model_copy(update={"data": sized, "geometry": "paper"})
     variant = next(iter(resolve_variants(experiment, data.classes).values()))
     network = placed(build(variant, data.classes, side), torch.device("cpu")).train()
     stepper, normalise = (
@@ -128,6 +132,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if "MALLOC_MMAP_MAX_" not in os.environ:  # as agents are started
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD, **ALLOCATOR})
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         for side, count, size, batch_size in ((64, 60_000, (96, 96), 64), (224, 5_000, (500, 375), 16)):
             root, images = Path(folder) / f"tree{side}", round(count * given.scale)

@@ -20,6 +20,7 @@ from study.analysis.readouts import (
     find_readout,
     gap_area,
     measure,
+    reading_errors,
     readout_table,
     samples_to_loss,
     summary,
@@ -94,6 +95,24 @@ def test_the_grid_is_fine_enough() -> None:
     assert measured.region is not None
     fine = at_losses(curves, "test_accuracy", np.geomspace(*measured.region, 10 * GRID_POINTS)).mean(axis=1)
     np.testing.assert_allclose(measured.values, fine, atol=2e-4)
+
+
+@pytest.mark.parametrize("points", [9, 21])
+def test_the_error_of_reading_between_evaluations_is_told(points: int) -> None:
+    """A is a parabola in log loss, evenly measured: chords over h err by a sixth of its bend times h². B is a line."""
+    logs = np.linspace(1, -1, points)
+    bent = curve("A 0", np.exp(logs).tolist(), (0.5 - 0.2 * logs**2).tolist())
+    curves = pd.concat([bent, curve("B 0", np.exp(logs).tolist(), (0.3 - 0.1 * logs).tolist())])
+    region = matched_region(curves)
+    assert region is not None
+    grid = np.geomspace(*region, GRID_POINTS)
+    read = at_losses(curves, "test_accuracy", grid).mean(axis=1)
+    wrong = read["A 0"] - np.mean(0.5 - 0.2 * np.log(grid) ** 2)
+    assert wrong == pytest.approx(-0.2 * (2 / (points - 1)) ** 2 / 6, rel=0.02)
+    errors = reading_errors(curves, grid)
+    assert errors["A"] == pytest.approx(wrong, rel=0.15)
+    assert errors["B"] == pytest.approx(0, abs=1e-12)
+    assert f"evaluations: −{100 * -errors['A']:.2f} (A) to " in accuracy_at_matched_loss(curves).notes[-1]
 
 
 def test_without_a_common_loss_there_is_no_number_and_a_reason() -> None:

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from study.analysis.curves import at_losses, interpolated, loss_ranges, matched_region, of_runs
+from study.analysis.curves import at_losses, improvements, interpolated, loss_ranges, matched_region, of_runs
 from study.config import Claim
 from study.errors import StudyError
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     Values = pd.Series[float]
 
+FEWEST_POINTS = 4  # of a curve of which some are left out
 GRID_POINTS = 256  # of the matched region: its mean differs from the integral by less than 0.01 points of accuracy
 
 
@@ -50,8 +53,8 @@ def accuracy_at_matched_loss(curves: pd.DataFrame) -> Measurement:
     region = matched_region(curves)
     if region is None:
         return _unmatched(curves)
-    means = at_losses(curves, "test_accuracy", np.geomspace(*region, GRID_POINTS)).mean(axis=1)
-    return Measurement(means, region, (_region_note(curves, region),))
+    means, note = _read_at(curves, np.geomspace(*region, GRID_POINTS))
+    return Measurement(means, region, (_region_note(curves, region), *note))
 
 
 def accuracy_at_smallest_common_loss(curves: pd.DataFrame) -> Measurement:
@@ -59,15 +62,43 @@ def accuracy_at_smallest_common_loss(curves: pd.DataFrame) -> Measurement:
     region = matched_region(curves)
     if region is None:
         return _unmatched(curves)
-    return Measurement(
-        at_losses(curves, "test_accuracy", region[1]).iloc[:, 0], region, (_region_note(curves, region),)
-    )
+    values, note = _read_at(curves, region[1])
+    return Measurement(values, region, (_region_note(curves, region), *note))
 
 
 def accuracy_at_loss(curves: pd.DataFrame, loss: float) -> Measurement:
     """a(loss): test accuracy when the probe loss first is `loss`; NaN for a run that does not pass it."""
-    values = at_losses(curves, "test_accuracy", loss).iloc[:, 0]
-    return Measurement(values, notes=_missing(curves, values, f"never measured around a probe loss of {loss:g}"))
+    values, note = _read_at(curves, loss)
+    missing = _missing(curves, values, f"never measured around a probe loss of {loss:g}")
+    return Measurement(values, notes=(*missing, *note))
+
+
+def reading_errors(curves: pd.DataFrame, losses: ArrayLike) -> Values:
+    """What reading between evaluations is wrong by, to expect: for each variant, in accuracy, too high above 0.
+
+    Test accuracy is read at `losses` and averaged over them and over runs, once from all evaluations and once from
+    every second one (the first and the last stay; the mean of the two ways to do so). On a smooth curve linear
+    interpolation errs by the square of the spacing, so that half of the points err four times as much, and the
+    difference is three times the error of reading (Richardson's extrapolation). Runs of fewer than 4 evaluations that
+    lower the loss tell nothing of it.
+    """
+    corners = improvements(curves)
+    corners = corners[corners.groupby("run")["step"].transform("size") >= FEWEST_POINTS]
+    place = corners.groupby("run").cumcount()
+    end = (place == 0) | (place == corners.groupby("run")["step"].transform("size") - 1)
+    thinned = [at_losses(corners[end | (place % 2 == kept)], "test_accuracy", losses).mean(axis=1) for kept in (0, 1)]
+    errors = (sum(thinned) / 2 - at_losses(corners, "test_accuracy", losses).mean(axis=1)) / 3
+    variants = curves.drop_duplicates("run").set_index("run")["variant"]
+    return errors.groupby(variants, sort=False).mean().dropna()
+
+
+def _read_at(curves: pd.DataFrame, losses: ArrayLike) -> tuple[Values, tuple[str, ...]]:
+    """Mean test accuracy of each run at these losses, and a sentence on the error of reading between evaluations."""
+    values = at_losses(curves, "test_accuracy", losses).mean(axis=1, skipna=False)
+    errors = reading_errors(curves, losses).sort_values(kind="stable")
+    signed = [f"{100 * error:+.2f}".replace("-", "−") + f" ({variant})" for variant, error in errors.items()]
+    told = " to ".join(dict.fromkeys([*signed[:1], *signed[-1:]]))
+    return values, (f"Points of error to expect from reading between evaluations: {told}.",) if told else ()
 
 
 # ---------------------------------------------------------------- gap, capacity, cost
