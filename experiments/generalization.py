@@ -12,9 +12,9 @@ Readouts  mean test accuracy over the matched losses; accuracy at a train loss o
 Duration  30 passes are what hours allow on two cores; there the attention-heavy layouts have not reached a train loss
           of 0.5, which the paper's curves go below: what is said holds at the losses that are reached, and the card of
           the results says which. 14 evaluations, dense early, cost about a tenth of a run
-Terms     one form of initialisation for all variants, torch's fan-in: the leader of experiments/initialisation.py,
-          which chooses on other seeds and has one of its two so far; one learning rate until study tune has frozen one
-          for each variant in the results folder; `study sweep --dataset cifar100` trains in bf16 where this is faster
+Terms     one form of initialisation for all variants, torch's fan-in: chosen by experiments/initialisation.py on
+          other seeds; one learning rate until study tune has frozen one for each variant in the results folder; bf16
+          where the command finds it faster
 Caveat    networks of 0.3M parameters on images of 32 pixels; the attention-heavy layouts do not reach the train losses
           at which the paper reads its curves
 Cost      25 runs of 300,000 images: some 9 hours on 2 cores without AVX-512 in fp32, by the 130 to 220 images a second

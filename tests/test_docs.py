@@ -110,7 +110,20 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
     ]
     inside = [(page, link) for page, link in links if not link.startswith(("http", "#"))]
     assert len(inside) >= 10
-    assert not [(page, link) for page, link in inside if not (page.parent / link).exists()]
+    assert not [(page, link) for page, link in inside if not (page.parent / link.partition("#")[0]).exists()]
+
+
+@pytest.mark.parametrize("page", ["REPORT.md", "generalization_small-cifar100-0-20/README.md"])
+def test_the_main_table_is_what_the_records_say(page: str) -> None:
+    found = study.load(ROOT / "results/generalization_small-cifar100-0-20")
+    rows = [line.strip("| ").split(" | ") for line in (ROOT / "results" / page).read_text().splitlines()]
+    written = {row[0]: sorted(cell for cell in row if "±" in cell) for row in rows if "±" in "".join(row[1:])}
+    told: dict[str, list[str]] = {}
+    for readout in ("final_test_accuracy", "accuracy_at_matched_loss"):
+        for row in found.summary(readout).itertuples():
+            told.setdefault(row.variant, []).append(f"{100 * row.mean:.2f} ± {100 * row.sd:.2f}")
+    assert len(told) == 5
+    assert written == {variant: sorted(cells) for variant, cells in told.items()}
 
 
 def test_the_readmes_python_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
