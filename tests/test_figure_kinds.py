@@ -36,6 +36,7 @@ from study.report.stages import UNKNOWN, known_classes, networks_of, stage_strip
 from study.results import load
 from study.sweep.store import Store
 from tests.finished import finish
+from tests.synthetic import results, results_folder
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +195,21 @@ def test_figures_are_drawn_by_name_and_what_cannot_be_says_why(trained: Path, tm
     shutil.copytree(trained, tmp_path / "committed", ignore=shutil.ignore_patterns("*.pt"))
     with pytest.raises(StudyError, match="no weights of finished runs are here"):
         load(tmp_path / "committed").figure("relative_bias")
+
+
+def test_a_claims_differences_and_ranks_are_drawn_as_the_report_has_them(tmp_path: Path) -> None:
+    folder = results_folder(tmp_path / "made", results(seeds=range(5)))
+    found = load(folder)
+    paths, missing = gallery.plot(found, ["forest", "ranks"], ["svg"])
+    assert not missing
+    assert {path.stem for path in paths} == {
+        f"{name}-{number}" for name in ("forest", "ranks") for number in range(1, 1 + len(found.experiment.claims))
+    }
+    verdict = found.view.verdicts[0]
+    axes = found.figure("forest").axes[0]
+    drawn = sorted(line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1)
+    assert drawn == pytest.approx(sorted(100 * pair.difference for pair in verdict.pairs))
+    assert "points" in axes.get_xlabel()
 
 
 def test_the_folder_of_a_run_and_an_exported_network_have_their_own_figures(trained: Path, tmp_path: Path) -> None:

@@ -361,7 +361,7 @@ def test_forest_plot_and_heat_map_show_the_verdicts_numbers() -> None:
     curves, runs = results(seeds=range(5))
     claim = Claim(ranking=PUBLISHED)
     verdict = claims.test_claim(measure_claim(claim, curves, runs)[0], claim)
-    axes = forest_plot(verdict, "points", 100).axes[0]
+    axes = forest_plot(verdict, "accuracy").axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     drawn = {
         labels[int(line.get_ydata()[0])]: list(line.get_xdata())

@@ -16,7 +16,8 @@ VARIANTS = (*STUDY_VARIANTS, "coat", "coat_lite", *PUBLISHED, "timm:")
 DATA = ("fractals", "cifar100", "cifar100-coarse", "cifar10", "folder:", "hf:", "npz:")
 FIGURES = (  # as in study/report/gallery.py, whose import needs pandas and matplotlib
     *("train_loss", "test_accuracy", "loss_and_accuracy", "accuracy_at_loss", "difference_at_loss", "gap_curve"),
-    *("accuracy_by_cost", "accuracy_by_images", "gap_by_images", "extrapolation", "stages", "relative_bias"),
+    *("accuracy_by_cost", "forest", "ranks", "accuracy_by_images", "gap_by_images", "extrapolation", "stages"),
+    "relative_bias",
 )
 MARKS = ("experiment.json", "members.json", "family.json")  # of results folders
 

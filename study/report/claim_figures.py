@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from study.analysis.verdicts import ClaimVerdict, Pair
 from study.report.style import RC, TEXT
+from study.report.table import scale_of, shown_unit
 
 # A verdict's colour; its marker says the same without one.
 VERDICTS = {
@@ -21,13 +22,13 @@ VERDICTS = {
 }
 
 
-def forest_plot(verdict: ClaimVerdict, unit: str, scale: float = 1) -> Figure:
-    """The difference of every pair with its simultaneous interval, against ±ε (shaded) and Δ (dashed).
+def forest_plot(verdict: ClaimVerdict, unit: str) -> Figure:
+    """The difference of every pair with the interval that decided it, against ±ε (shaded) and Δ (dashed).
 
-    The claimed relations come first. Differences are positive if the first variant is better; they are drawn times
-    `scale` and named by `unit` (accuracies: 100, points). Filled markers are decided relations, open ones undecided.
+    The claimed relations come first. Differences are positive if the first variant is better; `unit` is the readout's,
+    and accuracies are drawn in points. Filled markers are decided relations, open ones undecided.
     """
-    pairs = in_order(verdict)
+    pairs, scale = in_order(verdict), scale_of(unit)
     epsilon, delta = scale * verdict.claim.epsilon, scale * verdict.claim.delta
     with mpl.rc_context(RC):
         figure = Figure(figsize=(0.54 * TEXT, 0.55 + 0.19 * len(pairs)), layout="constrained")
@@ -56,7 +57,7 @@ def forest_plot(verdict: ClaimVerdict, unit: str, scale: float = 1) -> Figure:
         axes.xaxis.set_major_formatter(
             FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
         )
-        axes.set_xlabel(f"difference, {unit}: first better →")
+        axes.set_xlabel(f"difference, {shown_unit(unit, difference=True)}: first better →")
     return figure
 
 

@@ -19,7 +19,7 @@ from study.config import Claim, Experiment
 from study.report import tables
 from study.report.claim_figures import forest_plot, in_order, rank_heat_map, relation_of
 from study.report.inline import inline_svg
-from study.report.table import Table, capitalised, number, p_value, scale_of, shown_unit
+from study.report.table import Table, capitalised, number, p_value, shown_unit
 from study.results import Results
 
 
@@ -152,9 +152,7 @@ def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
         "Differences",
         f"Difference of each pair in {unit_shown} with the interval that decided its verdict; ±ε shaded"
         f"{', Δ dashed' if any(pair.relation == '≫' for pair in verdict.pairs) else ''}.",
-        inline_svg(
-            forest_plot(verdict, unit_shown, scale_of(unit)), f"{key}-forest", f"Forest plot, {unit_shown}. {told}."
-        ),
+        inline_svg(forest_plot(verdict, unit), f"{key}-forest", f"Forest plot, {unit_shown}. {told}."),
         csv=pd.DataFrame(verdict.rows()).to_csv(index=False),
     )
     if verdict.ranks is None:

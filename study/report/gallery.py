@@ -1,4 +1,4 @@
-"""Every figure of a results folder by its name: of curves, of sizes, of the networks themselves."""
+"""Every figure of a results folder by its name: of curves, of claims, of sizes, of the networks themselves."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from study.report.scaling_figures import drawable as drawable_over_sizes
 from study.report.stages import networks_of, stage_strip
 from study.results import Results
 
+CLAIMS = {"forest": "Differences of all pairs", "ranks": "Probability of each rank"}
 NETWORKS = {"stages": "Stages to scale", "relative_bias": "Learned relative biases"}
 TITLES = {
     **{name: kind.title for name, kind in FIGURES.items()},
+    **CLAIMS,
     **{name: kind.title for name, kind in SCALING_FIGURES.items()},
     **NETWORKS,
 }
@@ -32,7 +34,7 @@ def check(names: Sequence[str]) -> None:
 
 
 def figure(results: Results, name: str) -> Figure:
-    """A figure by name; of `relative_bias`, of which there are several, the first.
+    """A figure by name; the first of those of which there are several.
 
     Raises StudyError for an unknown name, and with what is missing if it cannot be drawn.
     """
@@ -40,13 +42,15 @@ def figure(results: Results, name: str) -> Figure:
 
 
 def figures(results: Results, name: str) -> Iterator[tuple[str, Figure]]:
-    """The figures of that name, one or, of `relative_bias`, one a variant, each with the name of its file.
+    """The figures of that name, each with the name of its file: one; of claims one a claim, of biases one a variant.
 
     Raises StudyError for an unknown name, and with what is missing if there is none.
     """
     check([name])
     if name == "relative_bias":
         yield from _biases(results)
+    elif name in CLAIMS:
+        yield from _of_claims(results, name)
     elif name == "stages":
         networks = networks_of(results)
         if not networks:
@@ -60,6 +64,16 @@ def figures(results: Results, name: str) -> Iterator[tuple[str, Figure]]:
         yield name, SCALING_FIGURES[name].draw(results.points, results.scaling)
     else:
         yield name, FIGURES[name].draw(results.view.curves, results.view.runs)
+
+
+def _of_claims(results: Results, name: str) -> Iterator[tuple[str, Figure]]:
+    """Of each claim of the experiment that can be tested, by its number."""
+    tested = [(number, verdict) for number, verdict in enumerate(results.view.verdicts, 1) if verdict.pairs]
+    if not tested:
+        what = "none of its claims can be tested yet" if results.experiment.claims else "its experiment claims nothing"
+        raise StudyError(f"{results.folder} has no verdicts to draw: {what}")
+    for number, verdict in tested:
+        yield f"{name}-{number}", results.forest(verdict) if name == "forest" else results.ranks(verdict)
 
 
 def _biases(results: Results) -> Iterator[tuple[str, Figure]]:
@@ -96,8 +110,10 @@ def plot(results: Results, names: Sequence[str] = (), formats: Sequence[str] = F
     for name in names or TITLES:
         if name not in names and name in SCALING_FIGURES and results.design != "sizes":
             continue
-        for each in results.members if name in FIGURES and results.joined else [results]:
+        for each in results.members if name in (*FIGURES, *CLAIMS) and results.joined else [results]:
             if name in FIGURES and not (len(each.runs) and (name in names or drawable([name], each.curves))):
+                continue
+            if name in CLAIMS and name not in names and not each.experiment.claims:
                 continue
             try:
                 for file, drawn in figures(each, name):
