@@ -12,12 +12,12 @@ from rich.console import Console
 
 from study.analysis.sequential import plan_looks
 from study.config import Claim, Data, Experiment, Fractals, Run, Training
-from study.designs import COMPLETE, FAILURES, INCOMPLETE, InLooks, Options, Plain, Sizes, carry_out, check_claims
+from study.designs import COMPLETE, FAILURES, INCOMPLETE, InLooks, Options, Plain, Sizes, base, carry_out, check_claims
 from study.errors import StudyError
 from study.results import load
 from study.sweep.looks import read_looks
 from study.sweep.plan import Facts
-from study.sweep.store import Store
+from study.sweep.store import Store, stop
 from tests.finished import FakeDrive, pretend
 
 EASY = Claim(ranking="C-C-C-C >> ViT_REL", readout="final_test_accuracy", epsilon=0.01, delta=0.02)
@@ -147,6 +147,25 @@ def test_a_failed_run_gives_the_exit_code_of_failures(tmp_path: Path, monkeypatc
     said = Console(file=StringIO(), width=200)
     assert carry_out(Plain(EXPERIMENT, options), options, said).code == FAILURES
     assert "failed: out of luck" in said.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_stop_is_heard_while_speeds_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = pretend(monkeypatch, accuracy)
+    options = Options(out=tmp_path / "sweep", device="cpu")
+    design = Plain(EXPERIMENT, options)
+    Store.create(design.folder, EXPERIMENT)
+    measured = base.measure
+
+    def asked(*given):  # type: ignore[no-untyped-def]
+        stop(design.folder)
+        return measured(*given)
+
+    monkeypatch.setattr(base, "measure", asked)
+    assert carry_out(design, options, QUIET).code == INCOMPLETE
+    assert not drive.ended
+    monkeypatch.setattr(base, "measure", measured)
+    assert carry_out(design, options, QUIET).code == COMPLETE
+    assert drive.ended
 
 
 @pytest.mark.parametrize("exists", [False, True])

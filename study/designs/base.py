@@ -27,7 +27,7 @@ from study.sweep.executors.local import Local
 from study.sweep.measure import Speed, estimate, measure
 from study.sweep.plan import Plan
 from study.sweep.status import makers
-from study.sweep.store import Store
+from study.sweep.store import Store, stop_token
 
 COMPLETE, FAILURES, INCOMPLETE = 0, 1, 3  # exit codes: all done; some runs failed; stopped before the end
 
@@ -124,9 +124,14 @@ def carry_out(design: Design, options: Options, say: Console) -> Ended:
     if not options.dry_run:
         design.prepare()
     for members in design.stages():
+        asked = {member.folder: stop_token(member.folder) for member in members}
         planned = _announce(members, options, executor, speeds, say)
         if options.dry_run:  # what follows depends on results
             ended.planned = planned
+            break
+        if any(stop_token(folder) != known for folder, known in asked.items()):
+            tell("stopped by study stop before its first run; the same command continues", say)
+            ended.code = INCOMPLETE
             break
         ended.code = _run(members, options, executor, say)
         if ended.code != COMPLETE:
