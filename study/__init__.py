@@ -1,35 +1,52 @@
 """study: how should convolution and attention be stacked in a vision network?
 
-The public names, for notebooks and experiment files. Those that need torch or pandas are loaded when first used.
+The public names, for notebooks and experiment files, each loaded when first used: the command hears signals before.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from study.config import (
-    LAYOUTS,
-    STUDY_VARIANTS,
-    Blocks,
-    Claim,
-    CoAtNetVariant,
-    CoaTVariant,
-    Data,
-    Experiment,
-    Fractals,
-    OwnVariant,
-    Run,
-    TimmVariant,
-    Training,
-    ViTRelVariant,
-    readout,
-)
-from study.errors import StudyError
+if TYPE_CHECKING:
+    from study.config import (
+        LAYOUTS,
+        STUDY_VARIANTS,
+        Blocks,
+        Claim,
+        CoAtNetVariant,
+        CoaTVariant,
+        Data,
+        Experiment,
+        Fractals,
+        OwnVariant,
+        Run,
+        TimmVariant,
+        Training,
+        ViTRelVariant,
+        readout,
+    )
+    from study.errors import StudyError
 
 __version__ = "0.1.0"
 
+_NOUNS = (
+    *(
+        "LAYOUTS",
+        "STUDY_VARIANTS",
+        "Blocks",
+        "Claim",
+        "CoAtNetVariant",
+        "CoaTVariant",
+        "Data",
+        "Experiment",
+        "Fractals",
+    ),
+    *("OwnVariant", "Run", "TimmVariant", "Training", "ViTRelVariant", "readout"),
+)
 _LAZY = {
+    **dict.fromkeys(_NOUNS, "study.config"),
+    "StudyError": "study.errors",
     "build": "study.models",
     "load": "study.results",
     "load_data": "study.data",

@@ -69,6 +69,8 @@ experiment = Experiment(
 """
 # the command, but for what it measures and draws before and after its runs
 SWEEP = """
+from study.__main__ import listen
+listen()
 from study import cli
 from study.designs import base
 from study.report import console

@@ -103,7 +103,7 @@ def test_a_dry_run_says_how_long_it_will_take_and_writes_nothing(study, experime
 def swept(experiment_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A real `study sweep` as a user starts it, with two seeds."""
     folder = tmp_path_factory.mktemp("swept") / "results"
-    command = [sys.executable, "-m", "study.cli", "sweep", experiment_file, "--out", folder, "--seeds", "0,1", *FAST]
+    command = [sys.executable, "-m", "study", "sweep", experiment_file, "--out", folder, "--seeds", "0,1", *FAST]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
@@ -282,7 +282,7 @@ def cli_store(folder: Path):
 def test_a_signal_while_planning_leaves_with_the_exit_code_of_an_interruption(tmp_path: Path, number: int) -> None:
     path = tmp_path / "slow.py"
     path.write_text(f"import pathlib, time\npathlib.Path({str(tmp_path / 'began')!r}).touch()\ntime.sleep(60)\n")
-    command = [sys.executable, "-m", "study.cli", "sweep", path]
+    command = [sys.executable, "-m", "study", "sweep", path]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     while not (tmp_path / "began").exists():
         assert process.poll() is None
@@ -291,3 +291,24 @@ def test_a_signal_while_planning_leaves_with_the_exit_code_of_an_interruption(tm
     assert process.returncode == 3
     assert "the same command continues" in said
     assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "__pycache__"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_heard_before_anything_heavy_is_imported(number: int) -> None:
+    code = f"""
+import os, sys
+
+class Signals:
+    def find_spec(self, name, *rest):
+        assert name not in ("pydantic", "typer", "torch")
+        if name == "study.cli":
+            os.kill(os.getpid(), {int(number)})
+
+sys.meta_path.insert(0, Signals())
+from study.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.endswith("; the same command continues\n")
+    assert "Traceback" not in done.stderr

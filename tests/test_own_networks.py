@@ -386,7 +386,7 @@ def test_a_wrong_reference_is_one_sentence(folder: Path, text: str, said: str):
 
 def test_the_command_leaves_with_a_sentence_and_nothing_half_written(folder: Path):
     (folder / "mine.py").write_text(SMALL.replace(BODY, "return x"))
-    command = [sys.executable, "-m", "study.cli", "sweep", "--variants", "mine.py:Net", "--image-size", "16"]
+    command = [sys.executable, "-m", "study", "sweep", "--variants", "mine.py:Net", "--image-size", "16"]
     done = subprocess.run([*command, "--out", "results"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: mine.py:Net gives logits of shape (2, 3, 16, 16)")
