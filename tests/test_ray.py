@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,10 @@ def test_a_cancel_is_a_checkpoint_and_the_same_command_continues(
     cluster: Any, tmp_path: Path, long: dict[str, Path]
 ) -> None:
     def leave(store: Store, run_id: str) -> None:
+        last = attempts.last(store.path(run_id))
+        assert last is not None
+        os.kill(last.pid, signal.SIGSTOP)  # it shall not end before it is asked to, on however busy a machine
+        threading.Timer(5, os.kill, (last.pid, signal.SIGCONT)).start()
         os.kill(os.getpid(), signal.SIGINT)  # what the driver then asks of Ray is a cancel
 
     outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), leave)
