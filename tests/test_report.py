@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from study.analysis import claims
-from study.analysis.curves import at_losses, matched_region, not_diverged
+from study.analysis.curves import at_losses, difference_at_loss, matched_region, not_diverged
 from study.analysis.readouts import find_readout, measure_claim, readout_table, summary
 from study.config import Claim
 from study.errors import StudyError
@@ -518,3 +518,16 @@ def test_watching_says_so_before_any_run_is_done_and_stops_where_it_is_interrupt
     for run in folder.glob("runs/*/"):
         (run / "failed.json").write_text('{"when": "2026-11-20", "exit_code": 1, "log": ""}')
     assert not watch([folder], path, 1, lambda told: None)  # nothing will come: failed runs wait for --retry-failed
+
+
+def test_numbers_of_figures_that_no_script_draws_can_be_downloaded_whole(tmp_path: Path) -> None:
+    folder = results_folder(tmp_path / "made", results(FEW, seeds=(0, 1)), claims=())
+    (section,) = read_report([folder]).sections
+    tables = {figure.name: pd.read_csv(StringIO(figure.csv)) for figure in section.figures if figure.csv}
+    assert set(tables) == {"difference_at_loss", "accuracy_by_cost"}
+    difference, cost = tables["difference_at_loss"], tables["accuracy_by_cost"]
+    assert list(difference) == ["first", "second", "loss", "difference", "low", "high"]
+    wanted = difference_at_loss(load(folder).curves, *difference.loc[0, ["first", "second"]], points=50)
+    np.testing.assert_allclose(difference[list(wanted)], wanted, rtol=1e-4)
+    assert list(cost) == ["variant", "seed", "parameters", "macs", "seconds", "final_test_accuracy"]
+    assert len(cost) == 4
