@@ -11,7 +11,7 @@ Reading   to be tested: if that was a matter of BatchNorm's running statistics, 
 Readouts  final test accuracy, and mean test accuracy over the matched losses; ε is one point, Δ three
 Caveat    one learning rate for all, not tuned; 744 steps
 Cost      15 runs of 24,000 images, five of which (C-C-T-T) are those of generalization_small: half an hour on 2 cores
-Result    contradicted at the end, but the other way round: BatchNorm +2.8 points (1.5 to 4.2); a momentum of 0.3 changes
+Result    contradicted at the end, the other way round: BatchNorm +2.8 points (1.5 to 4.2); a momentum of 0.3 changes
           nothing after the first hundred steps (results/norm_small-cifar100-0-20)
 Command   study sweep experiments/norm_small.py
 """
