@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -237,6 +238,13 @@ def test_tables_hold_the_tuned_runs_and_those_at_the_shared_rate_apart(swept: Pa
     (swept / "runs").rename(swept / "elsewhere")  # as in a committed folder, which has the tables alone
     again = [runs for runs, _ in load_results(swept).tables.values()]
     assert [list(table["run"]) for table in kept] == [list(table["run"]) for table in again]
+
+
+def test_a_sweep_says_at_which_rates_it_trains(tuned: Path) -> None:
+    out = io.StringIO()
+    options = Options(out=tuned, device="cpu")
+    carry_out(Plain(EXPERIMENT, options), options, Console(file=out, width=200))
+    assert "tuned learning rates: C-C-T-T 0.003, ViT_REL 0.000333; then all at 0.001\n" in out.getvalue()
 
 
 def test_runs_made_at_the_shared_rate_before_tuning_are_not_made_again(tmp_path: Path, monkeypatch) -> None:
