@@ -531,3 +531,19 @@ def test_a_broken_archive_of_a_table_is_one_sentence(tmp_path: Path, ending: str
     with pytest.raises(StudyError, match="cannot be read") as error:
         read_table(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("larger_is_better", [True, False])
+def test_second_opinions_are_at_the_claims_own_margins(larger_is_better: bool) -> None:
+    """A and B differ by six tenths of ε: equal within it, and not if values were scaled by two."""
+    noise = 0.0005 * np.array([-2, -1, 0, 1, 2])
+    rows = [("A", seed, 0.5 + noise[seed]) for seed in range(5)]
+    rows += [("B", seed, 0.506 - noise[(seed + 2) % 5]) for seed in range(5)]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "value"])
+    claim = Claim(ranking="A ≈ B", epsilon=0.01, delta=0.03)
+    verdict = claims.test_claim(table, claim, larger_is_better, draws=0)
+    paired = claims.paired_by_seed(table, claim, verdict)
+    assert verdict.verdict == "reproduced"
+    assert paired is not None
+    assert paired.word == "reproduced"
+    assert set(claims.leave_one_seed_out(table, claim, verdict).values()) == {"reproduced"}
