@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from study.errors import StudyError
+
 if TYPE_CHECKING:
     from study.config import (
         LAYOUTS,
@@ -26,27 +28,10 @@ if TYPE_CHECKING:
         ViTRelVariant,
         readout,
     )
-    from study.errors import StudyError
 
 __version__ = "0.1.0"
 
-_NOUNS = (
-    *(
-        "LAYOUTS",
-        "STUDY_VARIANTS",
-        "Blocks",
-        "Claim",
-        "CoAtNetVariant",
-        "CoaTVariant",
-        "Data",
-        "Experiment",
-        "Fractals",
-    ),
-    *("OwnVariant", "Run", "TimmVariant", "Training", "ViTRelVariant", "readout"),
-)
-_LAZY = {
-    **dict.fromkeys(_NOUNS, "study.config"),
-    "StudyError": "study.errors",
+_LAZY = {  # the other public names are nouns, of study.config
     "build": "study.models",
     "load": "study.results",
     "load_data": "study.data",
@@ -77,6 +62,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in __all__:
         raise AttributeError(f"module 'study' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), "load" if name == "load_data" else name)
+    home = import_module(_LAZY.get(name, "study.config"))
+    return getattr(home, "load" if name == "load_data" else name)
