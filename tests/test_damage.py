@@ -94,10 +94,12 @@ def test_a_curve_that_is_not_the_checkpoints_is_measured_again_and_never_filled_
     assert rows(twice) == rows(whole)
 
 
-def test_a_curve_that_vanishes_stops_the_run_and_leaves_no_result(tmp_path: Path) -> None:
-    run = tiny_run()
+@pytest.mark.parametrize("last_seen", [0, -1], ids=["before a further row", "after the last one"])
+def test_a_curve_that_vanishes_stops_the_run_and_leaves_no_result(tmp_path: Path, whole: Path, last_seen: int) -> None:
+    step = rows(whole)[last_seen]["step"]
+    metrics = tmp_path / "metrics.jsonl"
     with pytest.raises(Gone, match=r"metrics.jsonl was removed while its run was at work"):
-        train(run, tmp_path, on_row=lambda row: (tmp_path / "metrics.jsonl").unlink())
+        train(tiny_run(), tmp_path, on_row=lambda row: metrics.unlink() if row["step"] == step else None)
     assert not (tmp_path / "result.json").exists()
 
 
