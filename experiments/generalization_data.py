@@ -1,0 +1,36 @@
+"""Generalization as data grow: does the ranking turn over between 2,000 and 50,000 real images, at equal images seen?
+
+Claim     C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL (CoAtNet, arXiv 2106.04803, section 2.2 and Fig. 1a), tested
+          at every number of images: what holds for little data and what no longer holds for all of it
+Paper     its two rankings are of 1.3 and of 300 million images, each trained in its own way; nothing lies between
+Here      CIFAR-100: 2,000, 10,000 and all 50,000 training images, the smaller sets within the larger, every run 299,520
+          images seen (2,340 steps: 150, 30 and 6 passes). All else is generalization.py, whose runs are those at 10,000
+          here: sizes differ in repetition alone
+Readouts  as there: accuracy over the matched losses, those of the probe of 2,000 training images; the final one
+Caveat    with 50,000 images seen six times the train loss stays high: what is compared there is early training
+Cost      75 runs, of which 25 are generalization.py's: beyond them some 15 hours on 2 cores without AVX-512 in fp32;
+          not run yet
+Command   study sweep experiments/generalization_data.py && study scale results/generalization_data-cifar100
+          study sweep experiments/generalization_data.py -o parts=[1.0]     (all 50,000 alone)
+"""
+
+from study import STUDY_VARIANTS, Blocks, Claim, Data, Experiment, Training
+
+SOURCE = "CoAtNet (arXiv 2106.04803), section 2.2"
+MARGINS = {"epsilon": 0.01, "delta": 0.03, "source": SOURCE}
+
+experiment = Experiment(
+    name="generalization_data",
+    data=Data(name="cifar100"),
+    parts=(0.04, 0.2, 1.0),
+    variants=STUDY_VARIANTS,
+    seeds=(0, 1, 2, 3, 4),
+    budget=300_000,
+    geometry="fine",
+    blocks=Blocks(initialisation="fan_in"),
+    training=Training(samples=299_520, batch_size=128, lr=1e-3, evaluations=14, probe_size=2000),
+    claims=(
+        Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="accuracy_at_matched_loss", **MARGINS),
+        Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="final_test_accuracy", **MARGINS),
+    ),
+)
