@@ -58,7 +58,7 @@ def scale(
     partial = [int(size) for size in counts.index if size not in sizes]
     notes = [f"Left out, since a variant has no value there: {size:,} images." for size in partial]
     if len(sizes) < 2:
-        raise StudyError(f"{len(sizes)} sizes have a finished run of every variant: scaling needs at least 2")
+        raise StudyError(f"sizes with a finished run of every variant: {len(sizes)}; scaling needs at least 2")
 
     samples = {
         (size, variant): rows["accuracy"].to_numpy(dtype=float)
