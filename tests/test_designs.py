@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from study.analysis.sequential import plan_looks
+from study.cli.sweeps import sweep
 from study.config import Claim, Data, Experiment, Fractals, Run, Training
 from study.designs import COMPLETE, FAILURES, INCOMPLETE, InLooks, Options, Plain, Sizes, base, carry_out, check_claims
 from study.errors import StudyError
@@ -50,7 +53,8 @@ def seeds_made(drive: FakeDrive) -> int:
 
 def test_a_clear_claim_is_decided_before_the_last_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drive = pretend(monkeypatch, accuracy)
-    design, options = in_looks(tmp_path, EASY)
+    said = Console(file=StringIO(), width=200)
+    design, options = in_looks(tmp_path, EASY, say=said)
     assert carry_out(design, options, QUIET).code == COMPLETE
     assert seeds_made(drive) < 20
     looks = read_looks(design.folder)
@@ -59,6 +63,7 @@ def test_a_clear_claim_is_decided_before_the_last_look(tmp_path: Path, monkeypat
     assert looks.taken[-1].seeds == seeds_made(drive)
     assert looks.taken[-1].decided
     assert "reproduced" in looks.taken[-1].verdicts[0]
+    assert said.file.getvalue().endswith("no further seeds are needed\n")  # type: ignore[attr-defined]
 
 
 def test_the_headline_after_a_look_is_its_verdict_at_its_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +119,15 @@ def test_without_a_claim_or_with_sizes_there_are_no_looks() -> None:
 
 
 # ---------------------------------------------------------------- the loop
+
+
+def test_a_design_made_in_python_runs_as_the_command_without_options_does() -> None:
+    asked = {name: each.default for name, each in inspect.signature(sweep).parameters.items()}
+    ours = {each.name: getattr(Options(), each.name) for each in fields(Options)}
+    assert {name: value for name, value in ours.items() if name in asked and name != "settings"} == {
+        name: value for name, value in asked.items() if name in ours and name != "settings"
+    }
+    assert {"on", "agents", "device", "dry_run", "fail_fast", "retry_failed", "wandb"} <= set(ours) & set(asked)
 
 
 def test_complete_means_that_every_planned_run_has_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
