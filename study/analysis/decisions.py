@@ -145,8 +145,6 @@ class Decisions:
             case Relation.MUCH_GREATER:
                 families, margin = ["simultaneous"], self.claim.delta
         low, high = self._around(pair, max(reach[family] for family in families))
-        if not claimed or claimed is Relation.GREATER:
-            return low, high
         near_low, near_high = self._around(pair, reach["different"])
         if not self.different[pair]:
             return (low, high) if claimed is Relation.MUCH_GREATER else (min(low, near_low), max(high, near_high))
