@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,6 +258,17 @@ def test_a_verdict_is_plain_data_for_json_and_tables():
     assert plain["variants"][0]["values"]["3"] is None
     assert plain["pairs"][0]["relation"] == "≈"
     assert pd.DataFrame(verdict.rows())["verdict"].eq("confirmed").all()
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_a_variant_is_summarised_by_the_mean_and_sample_sd_of_the_seeds_that_it_has(seeds: int) -> None:
+    frame = table({"A": 1, "B": 0}).query("seed < 3").copy()
+    frame.loc[(frame["variant"] == "A") & (frame["seed"] >= seeds), "value"] = np.nan
+    summary = claims.test_claim(frame, claim("A > B"), draws=0).variants[0]
+    values = list(frame.loc[frame["variant"] == "A", "value"][:seeds])
+    assert (summary.variant, summary.n, summary.mean) == ("A", seeds, pytest.approx(statistics.fmean(values)))
+    assert summary.sd == (pytest.approx(statistics.stdev(values)) if seeds > 1 else None)
+    assert summary.values == {**dict.fromkeys(range(3)), **dict(enumerate(values))}
 
 
 # ---------------------------------------------------------------- what cannot be tested

@@ -23,7 +23,7 @@ from PIL import Image
 
 from study.config import Data, Fractals
 from study.data import arrays, cifar, decode, load, parse_name, prepared, subset
-from study.data.batches import Batches, order
+from study.data.batches import Batches, fits, order
 from study.data.pictures import read
 from study.data.show import TILE, at_hand, contact_sheet
 from study.data.sources import Blocks, Source
@@ -675,6 +675,10 @@ def test_images_that_do_not_fit_stay_on_the_cpu(monkeypatch):
     batches = Batches(IMAGES, NUMBERS, 8, 0, "meta")
     assert batches.images.device.type == "cpu"
     assert batches.at(0)[0].device.type == "meta"
+
+
+def test_whatever_lies_on_the_cpu_fits_there():
+    assert fits(2**60, torch.device("cpu"))
 
 
 def test_a_batch_larger_than_the_data_is_refused():
