@@ -328,8 +328,11 @@ def test_preparing_continues_after_a_kill_where_its_blocks_are_whole(tmp_path, m
     root, name = noise_tree(tmp_path / "tree"), f"folder:{tmp_path / 'tree'}"
     expected = load(Data(name=name, image_size=16), tmp_path / "whole").fingerprint
     monkeypatch.setattr(decode, "block_size", lambda side: 8)
-    decoded, limit = [], 5
-    real = decode.decode
+    monkeypatch.setattr(decode, "ALONE", 1)
+    monkeypatch.setattr(decode, "cores", lambda: 1000)
+    decoded, limit, asked = [], 5, []
+    real, pool = decode.decode, decode.Pool
+    monkeypatch.setattr(decode, "Pool", lambda processes: asked.append(processes) or pool(0))
 
     def counted(job):
         if len(decoded) == limit:
@@ -349,6 +352,7 @@ def test_preparing_continues_after_a_kill_where_its_blocks_are_whole(tmp_path, m
     decoded, limit = [], 1000
     assert load(Data(name=name, image_size=16), tmp_path / "data").fingerprint == expected
     assert len(decoded) == 13 - len(finished) + 1  # 10 and 3 blocks, less the finished ones, and the lost one
+    assert asked == [80, 80 - 8 * len(finished), 20]  # a process for each image that is missing, were there the cores
     assert not list(tmp_path.glob("data/prepared/*.partial"))
     assert not list(tmp_path.glob("data/prepared/*/*.blocks"))
     assert root.is_dir()
