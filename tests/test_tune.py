@@ -247,6 +247,15 @@ def test_a_sweep_says_at_which_rates_it_trains(tuned: Path) -> None:
     assert "tuned learning rates: C-C-T-T 0.003, ViT_REL 0.000333; then all at 0.001\n" in out.getvalue()
 
 
+def test_a_sweep_where_tuning_has_not_ended_says_at_which_rate_it_trains(tmp_path: Path, monkeypatch) -> None:
+    pretend(monkeypatch, accuracy, stop_after=3)
+    assert tune(EXPERIMENT, GRID, tmp_path / "tiny") == ({}, INCOMPLETE)
+    out = io.StringIO()
+    options = Options(out=tmp_path / "tiny", device="cpu", dry_run=True)
+    carry_out(Plain(EXPERIMENT, options), options, Console(file=out, width=200))
+    assert f"study tune has not ended in {tmp_path / 'tiny'}: all train at 0.001\n" in out.getvalue()
+
+
 def test_runs_made_at_the_shared_rate_before_tuning_are_not_made_again(tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "tiny"
     pretend(monkeypatch, accuracy)

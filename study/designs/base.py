@@ -27,7 +27,7 @@ from study.sweep.executors.local import Local
 from study.sweep.measure import Speed, estimate, measure
 from study.sweep.plan import Plan
 from study.sweep.status import makers
-from study.sweep.store import Store, stop_token
+from study.sweep.store import TUNING, Store, stop_token
 
 COMPLETE, FAILURES, INCOMPLETE = 0, 1, 3  # exit codes: all done; some runs failed; stopped before the end
 
@@ -176,6 +176,8 @@ def _announce(
         if experiment.rates:
             tuned = ", ".join(f"{label} {rate:g}" for label, rate in experiment.rates.items())
             tell(f"tuned learning rates: {tuned}; then all at {experiment.training.lr:g}", say)
+        elif (member.folder / TUNING).is_dir():
+            tell(f"study tune has not ended in {member.folder}: all train at {experiment.training.lr:g}", say)
         planned.append({"folder": str(member.folder), "runs": len(runs), "ended": ended})
         to_come.append((member.plan, missing))
     if count := sum(len(missing) for _, missing in to_come):
