@@ -69,6 +69,14 @@ def test_rows_written_after_the_last_checkpoint_are_measured_again_not_twice(tmp
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 
 
+def test_random_branches_follow_the_runs_seed_and_not_the_callers_generator(tmp_path: Path) -> None:
+    run = tiny_run(stochastic_depth=0.3)
+    for state in (1, 2):
+        torch.manual_seed(state)
+        train(run, tmp_path / str(state))
+    assert rows(tmp_path / "1") == rows(tmp_path / "2")
+
+
 def test_training_leaves_the_callers_generator_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
