@@ -16,6 +16,7 @@ from study.designs import COMPLETE, INCOMPLETE, Grid, Options, Plain, Rates, car
 from study.errors import StudyError
 from study.report.console import rank
 from study.report.sections import read_sections
+from study.report.tuning_table import tuning_table
 from study.results import load as load_results
 from study.sweep.plan import Facts, make_plan
 from study.sweep.status import status_of
@@ -238,6 +239,23 @@ def test_tables_hold_the_tuned_runs_and_those_at_the_shared_rate_apart(swept: Pa
     (swept / "runs").rename(swept / "elsewhere")  # as in a committed folder, which has the tables alone
     again = [runs for runs, _ in load_results(swept).tables.values()]
     assert [list(table["run"]) for table in kept] == [list(table["run"]) for table in again]
+
+
+def test_the_table_of_a_tuning_has_every_mean_each_choice_and_says_what_lies_at_the_edge() -> None:
+    values = {
+        "ViT_REL": {"0.001": (0.2, 0.3), "0.003": (0.4, 0.5), "0.009": (0.9, None)},
+        "C-C-T-T": {"0.001": (0.35, 0.45), "0.003": (0.3, 0.3), "0.009": (0.1, 0.2)},
+    }
+    frozen = Tuned(
+        grid=(0.001, 0.003, 0.009), shared_rate=0.001, seeds=(7, 8), duration="2 epochs", training_images=80,
+        validation_images=20, subset_seed=0, values=values, rates={"ViT_REL": 0.003, "C-C-T-T": 0.001},
+    )  # fmt: skip
+    table = tuning_table(frozen)
+    assert table.header == ("variant", "rate 0.001", "rate 0.003", "rate 0.009", "chosen")
+    assert table.rows == (("C-C-T-T", "40.00", "30.00", "15.00", "0.001"), ("ViT_REL", "25.00", "45.00", "–", "0.003"))
+    assert table.notes[-1] == "At the edge of the grid, so that a better rate may lie beyond: C-C-T-T."
+    inside = frozen.model_copy(update={"rates": {"ViT_REL": 0.003, "C-C-T-T": 0.003}})
+    assert not [note for note in tuning_table(inside).notes if "edge" in note]
 
 
 def test_a_sweep_says_at_which_rates_it_trains(tuned: Path) -> None:
