@@ -46,6 +46,11 @@ class DropPath(nn.Module):
         return x_B * keep_B / (1 - self.rate)
 
 
+def gelu(x_BCHW: Tensor) -> Tensor:
+    """GELU (Hendrycks & Gimpel 2016): oneDNN's is faster by a third, and takes what is contiguous as a view x_BHWC."""
+    return F.gelu(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class SqueezeExcitation(nn.Module):
     """Channel gates from the global mean (Hu et al. 2018): x_BDHW -> x_BDHW."""
 
@@ -84,8 +89,8 @@ class MBConv(nn.Module):
         self.drop_path = DropPath(drop_rate)
 
     def forward(self, x_BIHW: Tensor) -> Tensor:
-        y = F.gelu(self.expand_norm(self.expand(self.norm(x_BIHW))))
-        y = F.gelu(self.depthwise_norm(self.depthwise(y)))
+        y = gelu(self.expand_norm(self.expand(self.norm(x_BIHW))))
+        y = gelu(self.depthwise_norm(self.depthwise(y)))
         y_BCHW = self.drop_path(self.shrink(self.se(y)))
         return self.shortcut(max_pool(x_BIHW, self.stride)) + y_BCHW
 
