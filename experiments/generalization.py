@@ -14,8 +14,8 @@ Duration  2,340 steps, 30 passes of whole batches of 128, are what hours allow o
           losses that are reached, and the card of the results says which. It is given in images seen, so that the same
           runs are the 10,000 images of generalization_data.py. 14 evaluations, dense early, cost a tenth of a run
 Terms     one form of initialisation for all variants, torch's fan-in: chosen by experiments/initialisation.py on
-          other seeds; one learning rate until study tune has frozen one for each variant in the results folder; bf16
-          where the command finds it faster
+          other seeds; each variant at the rate that study tune has frozen in the results folder, chosen on validation
+          images with seed 1000; then all at the shared rate; bf16 where the command finds it faster
 Caveat    networks of 0.3M parameters on images of 32 pixels; the attention-heavy layouts do not reach the train losses
           at which the paper reads its curves
 Cost      25 runs of 300,000 images: some 9 hours on 2 cores without AVX-512 in fp32, by the 130 to 220 images a second

@@ -6,6 +6,7 @@ Paper     its two rankings are of 1.3 and of 300 million images, each trained in
 Here      CIFAR-100: 2,000, 10,000 and all 50,000 training images, the smaller sets within the larger, every run 299,520
           images seen (2,340 steps: 150, 30 and 6 passes). All else is generalization.py, whose runs are those at 10,000
           here: sizes differ in repetition alone
+Terms     as there; each layout at the learning rate that was chosen for it at 10,000 images, for every number of images
 Readouts  as there: accuracy over the matched losses, those of the probe of 2,000 training images; the final one
 Caveat    with 50,000 images seen six times the train loss stays high: what is compared there is early training
 Cost      75 runs, of which 25 are generalization.py's: beyond them some 15 hours on 2 cores without AVX-512 in fp32;
@@ -28,6 +29,7 @@ experiment = Experiment(
     budget=300_000,
     geometry="fine",
     blocks=Blocks(initialisation="fan_in"),
+    rates={"ViT_REL": 3e-3, "C-C-C-C": 9e-3, "C-C-C-T": 3e-3, "C-C-T-T": 1e-3, "C-T-T-T": 3e-3},
     training=Training(samples=299_520, batch_size=128, lr=1e-3, evaluations=14, probe_size=2000),
     claims=(
         Claim(ranking="C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL", readout="accuracy_at_matched_loss", **MARGINS),

@@ -100,7 +100,8 @@ def test_the_default_folder_of_a_sweep_is_free_in_a_fresh_clone_or_continues(pat
     ):
         # what is committed there, which a README marks, has its records: the same command continues it
         committed = (ROOT / folder / "README.md").exists()
-        assert not committed or list((ROOT / folder).glob("**/runs/*/result.json"))
+        records = [*(ROOT / folder).glob("runs/*/result.json"), *(ROOT / folder).glob("tuning/*/runs/*/result.json")]
+        assert not committed or (records and (ROOT / folder / "experiment.json").exists())
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from study.analysis.readouts import find_readout
 from study.config import Experiment, Fractals
 from study.config.notation import parse_ranking
+from study.designs.sizes import on_parts
 from study.errors import StudyError
-from study.sweep.plan import load_experiment, make_plan
+from study.sweep.plan import DataFacts, Facts, load_experiment, make_plan
+from study.sweep.tuned import read_tuned
 from study.training.loop import train
 
-FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+FILES = sorted(EXPERIMENTS.glob("*.py"))
 ALL = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
@@ -37,6 +41,22 @@ def test_the_papers_study_and_its_ablations_are_there() -> None:
     names = {path.stem for path in FILES}
     assert {"generalization", "transfer", "relative_attention", "layout_depths", "head_size_and_norm"} <= names
     assert {"stride_location", "attention_scope", "coat_lite"} <= names
+
+
+def test_data_as_an_axis_has_the_study_itself_among_its_sizes() -> None:
+    """Its runs at 10,000 images are those of `study sweep --dataset cifar100` at the frozen rates, by id."""
+    cifar100 = DataFacts(classes=100, train_images=50_000, test_images=10_000, fingerprint="")
+    few = DataFacts(classes=100, train_images=10_000, test_images=10_000, fingerprint="")
+    facts = cast(Facts, lambda data: few if data.train_size else cifar100)
+    axis = load_experiment(EXPERIMENTS / "generalization_data.py")
+    main = load_experiment(EXPERIMENTS / "generalization.py")
+    tuned = read_tuned(EXPERIMENTS.parent / "results/generalization-cifar100")
+    assert tuned
+    members = on_parts(axis, facts)
+    assert list(members) == [2000, 10_000, 50_000]
+    assert {run.id for run in make_plan(members[10_000], facts=facts).runs} == {
+        run.id for run in make_plan(main.model_copy(update={"rates": tuned.rates}), facts=facts).runs
+    }
 
 
 @ALL
