@@ -29,6 +29,7 @@ experiment = Experiment(
     budget=300_000,
     geometry="fine",
     blocks=Blocks(initialisation="fan_in"),
+    with_shared_rate=False,
     rates={"ViT_REL": 3e-3, "C-C-C-C": 9e-3, "C-C-C-T": 3e-3, "C-C-T-T": 1e-3, "C-T-T-T": 3e-3},
     training=Training(samples=299_520, batch_size=128, lr=1e-3, evaluations=14, probe_size=2000),
     claims=(

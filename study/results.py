@@ -158,8 +158,8 @@ class Results:
 
     @cached_property
     def tables(self) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-        """`runs` and `curves` by the end of their files' names: "", and SHARED where learning rates are tuned."""
-        ends = ["", SHARED] if self.experiment.rates else [""]
+        """`runs` and `curves` by the end of their files' names: "", and SHARED where all variants are run twice."""
+        ends = ["", SHARED] if self.experiment.runs_twice else [""]
         if (self.folder / "runs").is_dir() or not (self.folder / "runs.csv").exists():
             return {end: _tables(self._at_rates(shared=bool(end))) for end in ends}
         return {

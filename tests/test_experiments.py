@@ -54,9 +54,9 @@ def test_data_as_an_axis_has_the_study_itself_among_its_sizes() -> None:
     assert tuned
     members = on_parts(axis, facts)
     assert list(members) == [2000, 10_000, 50_000]
-    assert {run.id for run in make_plan(members[10_000], facts=facts).runs} == {
-        run.id for run in make_plan(main.model_copy(update={"rates": tuned.rates}), facts=facts).runs
-    }
+    assert [run.id for run in make_plan(members[10_000], facts=facts).runs] == [
+        run.id for run in make_plan(main.model_copy(update={"rates": tuned.rates}), facts=facts).runs[:25]
+    ]
 
 
 @ALL

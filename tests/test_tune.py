@@ -207,6 +207,23 @@ def test_a_variant_whose_tuned_rate_is_the_shared_one_runs_once() -> None:
     assert [(run.label, run.training.lr) for run in runs] == [("C-C-T-T", 1e-3), ("ViT_REL", 3e-3), ("ViT_REL", 1e-3)]
 
 
+def test_the_runs_at_the_shared_rate_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"C-C-T-T": 3e-3, "ViT_REL": 1e-3}
+    experiment = EXPERIMENT.model_copy(update={"rates": rates, "with_shared_rate": False})
+    pretend(monkeypatch, accuracy)
+    folder = sweep(experiment, tmp_path / "once").folder
+    found = load_results(folder)
+    assert sorted((run.label, run.training.lr) for run in Store(folder).runs()) == [
+        ("C-C-T-T", 3e-3), ("C-C-T-T", 3e-3), ("ViT_REL", 1e-3), ("ViT_REL", 1e-3),
+    ]  # fmt: skip
+    assert [view.title for view in found.views] == ["At tuned learning rates"]
+    assert [(each["rates"], each["counts"]["done"]) for each in status_of(folder)] == [("", 4)]
+    (section,) = read_sections([found])
+    assert "None was run at 0.001 too." in dict(section.provenance.table.rows)["learning rates"]
+    with pytest.raises(StudyError, match="with_shared_rate is False, asked for True"):
+        Store.create(folder, make_plan(experiment.model_copy(update={"with_shared_rate": True})).experiment)
+
+
 def test_variants_without_a_tuned_rate_and_other_recipes_are_refused(tuned: Path) -> None:
     with pytest.raises(StudyError, match="C-T-T-T not"):
         at_tuned_rates(EXPERIMENT.model_copy(update={"variants": ("C-C-T-T", "C-T-T-T")}), frozen(tuned))

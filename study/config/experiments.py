@@ -93,6 +93,9 @@ class Experiment(Frozen):
     rates: dict[str, Rate] = Field(
         default={}, description="tuned peak learning rates by label, instead of the recipe's (study/designs/rates.py)"
     )
+    with_shared_rate: bool = Field(
+        default=True, description="where there are tuned rates, all variants are run at the recipe's too"
+    )
     blocks: Blocks = Blocks()
     files: dict[str, str] = Field(
         default={},
@@ -106,6 +109,11 @@ class Experiment(Frozen):
         default={}, description="what the claims' readouts of the user's own are, by name; filled in when planned"
     )
     pretraining: Pretraining | None = None
+
+    @property
+    def runs_twice(self) -> bool:
+        """Whether variants are run at their tuned rates and at the one that all share."""
+        return bool(self.rates) and self.with_shared_rate
 
     @field_validator("variants")
     @classmethod

@@ -175,7 +175,8 @@ def _announce(
             tell(f"runs here were made or begun by other code ({', '.join(others)}); this is {code_version()}", say)
         if experiment.rates:
             tuned = ", ".join(f"{label} {rate:g}" for label, rate in experiment.rates.items())
-            tell(f"tuned learning rates: {tuned}; then all at {experiment.training.lr:g}", say)
+            also = f"; then all at {experiment.training.lr:g}" if experiment.runs_twice else ""
+            tell(f"tuned learning rates: {tuned}{also}", say)
         elif (member.folder / TUNING).is_dir():
             tell(f"study tune has not ended in {member.folder}: all train at {experiment.training.lr:g}", say)
         planned.append({"folder": str(member.folder), "runs": len(runs), "ended": ended})

@@ -118,7 +118,12 @@ def _rates(results: Results) -> tuple[str, str]:
         return "learning rates", f"{shared:g} for every variant, not tuned"
     rates = ", ".join(f"{label} {rate:g}" for label, rate in own.items())
     how = tuned.policy if tuned else "how they were chosen is not recorded here"
-    return "learning rates", f"{rates}: {how}. All variants were run at {shared:g} too."
+    also = (
+        f"All variants were run at {shared:g} too."
+        if results.experiment.runs_twice
+        else f"None was run at {shared:g} too."
+    )
+    return "learning rates", f"{rates}: {how}. {also}"
 
 
 def _list(settings: Mapping[str, Any]) -> str:

@@ -81,11 +81,12 @@ class Plan:
     def runs(self) -> list[Run]:
         """Every variant with every seed; all variants of a seed before the next seed, so that comparisons fill up.
 
-        Where learning rates are tuned, first all runs at these, then those at the recipe's rate, which all share.
+        Where learning rates are tuned, first all runs at these, then, with_shared_rate, those at the recipe's.
         """
         shared, rates = self.experiment.training, self.experiment.rates
         tuned = {label: shared.model_copy(update={"lr": rates.get(label, shared.lr)}) for label in self.variants}
-        return self._runs(tuned) + self._runs({label: shared for label in rates if tuned.get(label, shared) != shared})
+        others = rates if self.experiment.runs_twice else ()
+        return self._runs(tuned) + self._runs({label: shared for label in others if tuned.get(label, shared) != shared})
 
     def _runs(self, recipes: Mapping[str, Training]) -> list[Run]:
         return [

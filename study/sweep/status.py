@@ -21,7 +21,7 @@ def status_of(folder: Path) -> list[Status]:
     """
     found = []
     for store in map(Store, results_folders(folder)):
-        found += [_status(store, rates) for rates in (("tuned", "shared") if store.experiment.rates else ("",))]
+        found += [_status(store, rates) for rates in (("tuned", "shared") if store.experiment.runs_twice else ("",))]
     return found
 
 
