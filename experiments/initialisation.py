@@ -11,7 +11,7 @@ Rule      stated before the runs: one form for all variants, the one with the hi
 Caveat    early training at one learning rate: a form that starts slowly may end well
 Result    fan_in, by 1.6 points over xavier and 3.6 over normal (results/initialisation-cifar100); C-T-T-T alone prefers
           xavier
-Command   study sweep experiments/initialisation.py --data-dir DATA
+Command   study sweep experiments/initialisation.py
 """
 
 from study import STUDY_VARIANTS, Data, Experiment, Training

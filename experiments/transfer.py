@@ -3,7 +3,7 @@
 Claim     C-C-T-T > C-T-T-T after fine-tuning (CoAtNet, arXiv 2106.04803, section 2.2 and Table 2), where pretraining
           leaves the two equal: C-C-T-T ≈ C-T-T-T
 Paper     JFT precision@1 34.40 and 34.36; fine-tuned on ImageNet-1K for 30 epochs 82.39 and 81.78 at 224 pixels,
-          84.23 and 84.02 at 384. One run each; the recipe of this fine-tuning is not stated
+          84.23 and 84.02 at 384. How many runs and which recipe is not stated
 Here      two sweeps. `experiment` pretrains on 12 classes of fractals; `transfer` fine-tunes every network on 800
           images of 8 others, at the side of pretraining or at another, and trains the same networks from scratch under
           the same recipe, as the control. `linear_probe` trains the classifier alone: BatchNorm keeps its statistics,

@@ -3,7 +3,7 @@
 Claim     C-C-T-T > C-T-T-T after fine-tuning (CoAtNet, arXiv 2106.04803, section 2.2 and Table 2), where pretraining
           leaves the two equal: C-C-T-T ≈ C-T-T-T. C-C-C-C runs along as a third, of which nothing is claimed
 Paper     JFT precision@1 34.40 and 34.36; fine-tuned on ImageNet-1K for 30 epochs 82.39 and 81.78 at 224 pixels,
-          84.23 and 84.02 at 384. One run each; the recipe of this fine-tuning is not stated
+          84.23 and 84.02 at 384. How many runs and which recipe is not stated
 Here      `experiment` pretrains on all 40,000 images of classes 0 to 79, 149,760 images seen, at the size, depths,
           geometry and initialisation of generalization.py. `transfer` fine-tunes every network on 2,000 images, 100 a
           class, of the other 20 classes at 32 and at 48 pixels, and trains the same networks from scratch under the
