@@ -18,6 +18,7 @@ from study.report.console import rank
 from study.report.sections import read_sections
 from study.report.tuning_table import tuning_table
 from study.results import load as load_results
+from study.sweep.merge import merge
 from study.sweep.plan import Facts, make_plan
 from study.sweep.status import status_of
 from study.sweep.store import Store
@@ -220,8 +221,17 @@ def test_the_runs_at_the_shared_rate_can_be_left_out(tmp_path: Path, monkeypatch
     assert [(each["rates"], each["counts"]["done"]) for each in status_of(folder)] == [("", 4)]
     (section,) = read_sections([found])
     assert "None was run at 0.001 too." in dict(section.provenance.table.rows)["learning rates"]
-    with pytest.raises(StudyError, match="with_shared_rate is False, asked for True"):
-        Store.create(folder, make_plan(experiment.model_copy(update={"with_shared_rate": True})).experiment)
+
+
+def test_the_shared_rate_is_left_out_after_tuning_but_not_once_its_runs_are_there(tmp_path: Path, monkeypatch) -> None:
+    once = EXPERIMENT.model_copy(update={"with_shared_rate": False})
+    pretend(monkeypatch, accuracy)
+    tune(EXPERIMENT, GRID, tmp_path / "tiny")
+    assert {run.training.lr for run in sweep(once, tmp_path / "tiny").runs()} == {0.003, 0.000333}
+    assert len(sweep(EXPERIMENT, tmp_path / "tiny").runs()) == 8
+    with pytest.raises(StudyError, match="has runs at the shared rate"):
+        sweep(once, tmp_path / "tiny")
+    assert len(load_results(tmp_path / "tiny").views) == 2
 
 
 def test_variants_without_a_tuned_rate_and_other_recipes_are_refused(tuned: Path) -> None:
@@ -382,3 +392,52 @@ def test_a_grid_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Monke
     (tuned,) = tune(EXPERIMENT, Grid(), tmp_path / "grown")[0].values()
     assert max(tuned.grid) == pytest.approx(0.003 * 81)
     assert tuned.at_edge == ["C-C-T-T", "ViT_REL"]
+
+
+# ---------------------------------------------------------------- pooling what was tuned
+
+
+def test_what_was_tuned_and_claimed_comes_along_when_folders_are_pooled(
+    swept: Path, tmp_path: Path, monkeypatch
+) -> None:
+    into = tmp_path / "into"
+    assert len(merge(into, [swept]).added) == 8
+    assert read_tuned(into) == read_tuned(swept)
+    assert Store(into).claims_history() == Store(swept).claims_history()
+    more = EXPERIMENT.model_copy(update={"seeds": (0, 1, 2)})
+    made = pretend(monkeypatch, accuracy)
+    sweep(more, into)
+    assert sorted((run.label, run.seed, run.training.lr) for _, run in made.ended) == [
+        ("C-C-T-T", 2, 0.001), ("C-C-T-T", 2, 0.003), ("ViT_REL", 2, 0.000333), ("ViT_REL", 2, 0.001),
+    ]  # fmt: skip
+
+
+def test_a_folder_tuned_otherwise_or_whose_seeds_were_tuned_with_takes_nothing(swept: Path, tmp_path: Path) -> None:
+    tuned = read_tuned(swept)
+    assert tuned
+    planned = make_plan(EXPERIMENT).experiment
+    Store.create(tmp_path / "a", planned)
+    (tmp_path / "a" / "tuned.json").write_text(tuned.model_copy(update={"seeds": (2000,)}).model_dump_json())
+    Store.create(tmp_path / "b", planned.model_copy(update={"seeds": (tuned.seeds[0],)}))
+    for name, why in (("a", "was tuned otherwise"), ("b", "are for tuning")):
+        found = merge(tmp_path / name, [swept])
+        assert (found.added, len(found.refused)) == ([], 1)
+        assert why in found.refused[0]
+
+
+def test_a_sweep_at_tuned_rates_does_not_go_on_without_them(swept: Path) -> None:
+    (swept / "tuned.json").unlink()
+    with pytest.raises(StudyError, match=r"tuned.json .* is gone"):
+        sweep(EXPERIMENT.model_copy(update={"seeds": (0, 1, 2)}), swept)
+
+
+def test_another_study_gives_the_runs_that_are_asked_for_here(swept: Path, tmp_path: Path, monkeypatch) -> None:
+    """As 10,000 images of CIFAR-100 are the study itself and a point on the axis of data."""
+    rates = {"C-C-T-T": 0.003, "ViT_REL": 0.000333}
+    axis = EXPERIMENT.model_copy(update={"name": "axis", "claims": (), "rates": rates, "with_shared_rate": False})
+    plan = make_plan(axis)
+    Store.create(tmp_path / "axis", plan.experiment)
+    assert sorted(merge(tmp_path / "axis", [swept]).added) == sorted(run.id for run in plan.runs)
+    made = pretend(monkeypatch, accuracy)
+    assert sweep(axis, tmp_path / "axis").experiment.name == "axis"
+    assert made.ended == []

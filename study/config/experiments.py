@@ -115,6 +115,11 @@ class Experiment(Frozen):
         """Whether variants are run at their tuned rates and at the one that all share."""
         return bool(self.rates) and self.with_shared_rate
 
+    def rates_of(self, label: str) -> set[float]:
+        """The peak learning rates at which a variant is run."""
+        own = self.rates.get(label, self.training.lr)
+        return {own, self.training.lr} if self.runs_twice else {own}
+
     @field_validator("variants")
     @classmethod
     def _in_one_spelling(cls, variants: tuple[str, ...]) -> tuple[str, ...]:

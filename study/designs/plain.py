@@ -10,9 +10,11 @@ from rich.console import Console
 
 from study.config import Experiment
 from study.designs.base import Member, Options, folder_of
+from study.errors import StudyError
 from study.report.console import finish_sweep
 from study.sweep.plan import Facts, make_plan, with_found_sizes
-from study.sweep.tuned import at_tuned_rates, read_tuned
+from study.sweep.store import Store
+from study.sweep.tuned import NAME, at_tuned_rates, read_tuned
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Plain:
 
 
 def member_of(folder: Path, experiment: Experiment, facts: Facts) -> Member:
-    """The sweep of an experiment into a folder, at the learning rates that were tuned there, if any were."""
-    experiment = with_found_sizes(experiment, facts)
-    return Member.of(folder, make_plan(at_tuned_rates(experiment, read_tuned(folder)), facts=facts))
+    """The sweep of an experiment into a folder, at the learning rates that were tuned there, if any were.
+
+    Raises StudyError if runs there are at tuned rates that are not known any more.
+    """
+    experiment = at_tuned_rates(with_found_sizes(experiment, facts), read_tuned(folder))
+    if not experiment.rates and (folder / "experiment.json").exists() and Store(folder).experiment.rates:
+        raise StudyError(f"{folder / NAME} of the tuned rates there is gone: bring it back, or choose another --out")
+    return Member.of(folder, make_plan(experiment, facts=facts))

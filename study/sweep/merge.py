@@ -13,8 +13,10 @@ from study.errors import StudyError
 from study.files import atomic, checksum
 from study.sweep import attempts
 from study.sweep.attempts import Watch
+from study.sweep.looks import read_looks, write_looks
 from study.sweep.records import FILES, Damaged, Record, read_record
 from study.sweep.store import Store, is_free, joined
+from study.sweep.tuned import check_seeds, read_tuned, write_tuned
 
 LOSS_TOLERANCE = 0.05  # relative: another machine rounds otherwise, and training amplifies it
 ACCURACY_TOLERANCE = 0.02  # absolute
@@ -35,24 +37,39 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
 
     One id is one run, also if another machine rounded otherwise: numbers of the last evaluation agree if losses are
     within LOSS_TOLERANCE and accuracies within ACCURACY_TOLERANCE. If `into` is not there yet, it is begun with the
-    first source's experiment. Raises StudyError if it holds something else.
+    first source's experiment, claims and looks. Tuned rates come along. Experiments may differ in name and claims, on
+    which no run depends: `into` keeps its own. Raises StudyError if it holds something else.
     """
     found = Merged()
     for source in sources:
         try:
-            other = Store(source)
-            if is_free(into):
-                Store.create(into, other.experiment)
-            kept = Store(into).experiment
-            store = Store.create(into, joined(kept, other.experiment, into).model_copy(update={"claims": kept.claims}))
+            store = _join(into, Store(source))
         except StudyError as why:
-            if not sources or not (into / "experiment.json").exists():
+            if not (into / "experiment.json").exists():
                 raise
             found.refused.append(f"{source} is left out: {why}")
             continue
         for folder in sorted((source / "runs").glob("*/")):
             _take_over(store, folder, found)
     return found
+
+
+def _join(into: Path, other: Store) -> Store:
+    """`into` with the other's variants, seeds and tuned rates. Raises StudyError where both cannot be one sweep."""
+    tuned, looks = read_tuned(other.folder), read_looks(other.folder)
+    if is_free(into):
+        Store.create(into, other.experiment).take_claims(other)
+        if looks:
+            write_looks(into, looks)
+    kept, ours = Store(into).experiment, read_looks(into)
+    if looks and (ours is None or ours.planned != looks.planned):
+        raise StudyError(f"its seeds came in looks that {into} does not have")
+    own = {"name": kept.name, "claims": kept.claims, "with_shared_rate": kept.with_shared_rate}
+    both = joined(kept, other.experiment.model_copy(update=own), into)
+    if tuned:
+        check_seeds(tuned.seeds, both)
+        write_tuned(into, tuned)
+    return Store.create(into, both)
 
 
 def _take_over(store: Store, source: Path, found: Merged) -> None:
@@ -66,6 +83,8 @@ def _take_over(store: Store, source: Path, found: Merged) -> None:
     except StudyError as why:
         found.refused.append(f"{source} is left out: {why}")
         return
+    if record.run.training.lr not in store.experiment.rates_of(record.run.label):
+        return  # at the shared rate, which is not asked for here
     run_id, target = record.run.id, store.path(record.run.id)
     try:
         mine = read_record(target) if (target / "result.json").exists() else None
@@ -99,7 +118,7 @@ def _take_over(store: Store, source: Path, found: Merged) -> None:
 def _check(run: Run, experiment: Experiment, source: Path) -> None:
     """Raises StudyError for a run of another experiment."""
     recipe = run.training.model_copy(update={"lr": experiment.training.lr})
-    rates = {experiment.training.lr, experiment.rates.get(run.label, experiment.training.lr)}
+    rates = experiment.model_copy(update={"with_shared_rate": True}).rates_of(run.label)
     if run.data != experiment.data or recipe != experiment.training or run.training.lr not in rates:
         raise StudyError(f"the run in {source} is not of this experiment: its data or its recipe differ")
 

@@ -33,7 +33,15 @@ from study.sweep import attempts
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
-JOINABLE = {"variants", "seeds", "claims", "readouts", "files", "sources"}  # may differ in an experiment that joins
+JOINABLE = {
+    "variants",
+    "seeds",
+    "claims",
+    "readouts",
+    "files",
+    "sources",
+    "with_shared_rate",
+}  # may differ in an experiment that joins
 STATES = ("done", "diverged", "running", "failed", "damaged", "interrupted", "missing")
 
 
@@ -84,6 +92,7 @@ class Store:
             old = cls(folder)
             try:
                 experiment = joined(old.experiment, experiment, folder)
+                old.keep_shared_rate(experiment)
             except StudyError:
                 if old.has_started():
                     raise
@@ -93,6 +102,12 @@ class Store:
         store = cls(folder)
         store._record_claims()
         return store
+
+    def keep_shared_rate(self, asked: Experiment) -> None:
+        """Raises StudyError if `asked` leaves out the shared rate where runs at it are there: they would be hidden."""
+        hidden = self.experiment.runs_twice and not asked.with_shared_rate
+        if hidden and any(run.training.lr not in asked.rates_of(run.label) for run in self._planned()):
+            raise StudyError(f"{self.folder} has runs at the shared rate: give with_shared_rate=true, or another --out")
 
     def has_started(self) -> bool:
         """Whether a run of this folder, or of its tuning, was ever begun: nothing of it may be replaced then."""
@@ -240,6 +255,10 @@ class Store:
         except (TypeError, StudyError) as error:
             raise damaged(path, error) from None
         return history
+
+    def take_claims(self, other: Store) -> None:
+        """In a folder that is begun with another one's experiment: its claims, and when they were stated."""
+        write_json(self.folder / "claims.json", other.claims_history())
 
     def _record_claims(self) -> None:
         dump = self.experiment.model_dump(mode="json", include={"claims", "readouts"})
