@@ -206,7 +206,7 @@ class Results:
                     untested = f"its seeds come in looks, the first after {first.seeds}, and nothing is tested before"
                 else:
                     level = last.alpha
-                    runs = runs[runs["seed"].isin(self.experiment.seeds[: last.seeds])]
+                    runs = runs[runs["seed"].isin(self.looks.seeds(last))]
                     curves = of_runs(curves, runs["run"])
             found.append(View(titles[end], self.experiment, runs, curves, level, untested, self.own))
         return found

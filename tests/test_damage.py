@@ -192,6 +192,14 @@ def _repository(folder: Path, results: Path) -> Path:
     return folder
 
 
+def test_a_folder_of_tables_alone_is_not_swept_into(store: Store, tmp_path: Path) -> None:
+    (store.folder / "runs.csv").write_text("variant,seed\n")
+    shutil.rmtree(store.folder / "runs")
+    with pytest.raises(StudyError, match="tables without the runs"):
+        Store.create(store.folder, store.experiment)
+    assert (store.folder / "runs.csv").read_text() == "variant,seed\n"
+
+
 # ---------------------------------------------------------------- pooling
 
 

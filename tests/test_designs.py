@@ -100,6 +100,25 @@ def test_the_first_look_freezes_the_plan(tmp_path: Path, monkeypatch: pytest.Mon
     assert (design.folder / "looks.json").read_text() == before
 
 
+def test_looks_begin_at_the_experiments_first_seed_and_other_runs_there_change_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive = pretend(monkeypatch, accuracy)
+    experiment = EXPERIMENT.model_copy(update={"claims": (HARD,), "seeds": (5, 6)})
+    options = Options(out=tmp_path / "looks", device="cpu")
+    before = EXPERIMENT.model_copy(update={"claims": (HARD,), "seeds": (2, 3)})
+    carry_out(Plain(before, options), options, QUIET)
+    carry_out(InLooks(experiment, options, QUIET, 10), options, QUIET)
+    assert {run.seed for _, run in drive.ended} == {2, 3, *range(5, 15)}
+    taken = read_looks(options.out).last  # type: ignore[union-attr, arg-type]
+    (verdict,) = load(options.out).view.verdicts  # type: ignore[arg-type]
+    assert f"{verdict.ranking}: {verdict.sentence}" == taken.verdicts[0]
+    with pytest.raises(StudyError, match="from 5 on, which its first look froze"):
+        carry_out(InLooks(before, options, QUIET, 10), options, QUIET)
+    with pytest.raises(StudyError, match="one seed after the other"):
+        InLooks(EXPERIMENT.model_copy(update={"seeds": (0, 2)}), options, QUIET, 10)
+
+
 def test_a_look_is_recorded_only_with_all_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, accuracy, stop_after=3 * 5 - 1)
     design, options = in_looks(tmp_path, HARD)

@@ -298,6 +298,16 @@ def test_sizes_that_were_interrupted_continue_with_what_is_missing(
     assert not {run.id for _, run in first.ended} & {run.id for _, run in second.ended}
 
 
+def test_a_mistake_before_the_first_run_does_not_block_the_folder(tmp_path: Path, monkeypatch) -> None:
+    mistaken = FAMILY.model_copy(update={"training": FAMILY.training.model_copy(update={"batch_size": 1000})})
+    with pytest.raises(StudyError, match="batch"):
+        sweep(mistaken, tmp_path / "grow")
+    pretend(monkeypatch, accuracy, stop_after=1)
+    assert sweep(FAMILY, tmp_path / "grow") == INCOMPLETE
+    with pytest.raises(StudyError, match="holds another experiment"):
+        sweep(mistaken, tmp_path / "grow")
+
+
 def test_further_sizes_join_and_another_experiment_is_refused(grown: Path) -> None:
     sweep(FAMILY.model_copy(update={"parts": (0.75,)}), grown)
     assert [member.number for member in load_results(grown).members] == [32, 80, 160, 240, 320]

@@ -55,6 +55,7 @@ TRANSFER = Experiment(
         Claim(ranking="C-C-T-T > ViT_REL", readout="final_test_accuracy"),
     ),
 )
+QUIET = Console(quiet=True)
 PROBE = TRANSFER.model_copy(update={"training": TRANSFER.training.model_copy(update={"freeze": True})})
 
 
@@ -380,6 +381,26 @@ def test_differences_are_taken_seed_by_seed() -> None:
     ]
     table = seed_differences(pd.DataFrame(frame), "A", "B", freeze=True)
     assert table.rows == (("d, 8 px, linear probe", "+10.00", "–", "–", "+10.00 (1)"),)
+
+
+def test_one_label_and_seed_has_one_start_in_a_folder(pretrained: Store, tmp_path: Path, monkeypatch) -> None:
+    pretend(monkeypatch, lambda run: 0.5)
+    options = Options(out=tmp_path / "out", device="cpu")
+    sources = sources_of_folder(pretrained.folder)
+    carry_out(Transfer(TRANSFER, sources, (16,), options, False, QUIET), options, QUIET)
+    starts = (replace(each, start=each.start.model_copy(update={"weights": "0" * 12})) for each in sources.networks)
+    others = replace(sources, networks=tuple(starts))
+    with pytest.raises(StudyError, match="from other weights: choose another folder"):
+        carry_out(Transfer(TRANSFER, others, (16,), options, False, QUIET), options, QUIET)
+    carry_out(Transfer(TRANSFER, sources, (16,), options, True, QUIET), options, QUIET)  # a control joins
+
+
+def test_seeds_and_readouts_that_are_not_there_are_refused(pretrained: Store) -> None:
+    with pytest.raises(StudyError, match="has no seed 7, 8: it has 0, 1"):
+        sources_of_folder(pretrained.folder, seeds=(0, 7, 8))
+    wrong = TRANSFER.model_copy(update={"claims": (Claim(ranking="C-C-T-T > ViT_REL", readout="final_accuracy"),)})
+    with pytest.raises(StudyError, match="final_accuracy"):
+        Transfer(wrong, sources_of_folder(pretrained.folder), (16,), Options(), True, QUIET)
 
 
 def test_weights_that_moved_are_found_by_giving_the_same_command_the_new_folder(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from study.cli import app
 from study.config import Claim, Data, Experiment, Fractals, Run, Training
 from study.data import load
-from study.designs import COMPLETE, INCOMPLETE, Grid, Options, Plain, Rates, carry_out
+from study.designs import COMPLETE, FAILURES, INCOMPLETE, Grid, Options, Plain, Rates, carry_out
 from study.errors import StudyError
+from study.files import write_json
 from study.report.console import rank
 from study.report.sections import read_sections
 from study.report.tuning_table import tuning_table
@@ -21,7 +25,7 @@ from study.results import load as load_results
 from study.sweep.merge import merge
 from study.sweep.plan import Facts, make_plan
 from study.sweep.status import status_of
-from study.sweep.store import Store
+from study.sweep.store import Store, stop_token
 from study.sweep.tuned import Tuned, at_tuned_rates, choose, read_tuned
 from tests.finished import pretend
 
@@ -168,6 +172,79 @@ def test_what_is_frozen_stays_and_another_variant_can_join(tuned: Path, monkeypa
     pretend(monkeypatch, lambda run: 0.3 - abs(np.log(run.training.lr / 1e-3)))
     tune(EXPERIMENT.model_copy(update={"variants": ("C-T-T-T",)}), GRID, tuned)
     assert frozen(tuned).rates == {"C-C-T-T": 0.003, "ViT_REL": 0.000333, "C-T-T-T": 0.001}
+
+
+def test_a_variant_that_joins_may_need_a_wider_grid(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BEST, "C-T-T-T", 0.027)
+    pretend(monkeypatch, lambda run: 0.5 - 0.1 * abs(np.log10(run.training.lr / BEST[run.label])))
+    before = frozen(tuned)
+    tune(EXPERIMENT.model_copy(update={"variants": ("C-T-T-T",)}), Grid(), tuned)
+    after = frozen(tuned)
+    assert after.rates == {**before.rates, "C-T-T-T": 0.027}
+    assert set(after.grid) == {*before.grid, 0.009, 0.027, 0.081}
+    assert tuning_table(after).rows[-1][-1] == "0.000333"  # ViT_REL's
+
+
+@pytest.mark.parametrize(
+    ("grid", "differs"),
+    [
+        (Grid(grow=False, seeds=(1000, 1001, 1002)), "seeds"),
+        (Grid(grow=False, epochs=1), "duration is 2 epochs, asked for 1 epochs"),
+        (Grid(grow=False, part=0.1), "training_images is 80, asked for 90"),
+    ],
+)
+def test_what_was_frozen_at_other_terms_is_refused_before_anything_is_trained(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch, grid: Grid, differs: str
+) -> None:
+    made = pretend(monkeypatch, accuracy)
+    with pytest.raises(StudyError, match=f"is frozen .*{differs}"):
+        tune(EXPERIMENT, grid, tuned)
+    assert made.ended == []
+
+
+@pytest.mark.parametrize("grid", [Grid(seeds=(1000, 1000)), Grid(rates=(1e-3, 5000.0))])
+def test_a_grid_that_cannot_be_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch, grid: Grid) -> None:
+    pretend(monkeypatch, accuracy)
+    with pytest.raises(StudyError, match="tuning: "):
+        tune(EXPERIMENT, grid, tmp_path / "tiny")
+    assert tune(EXPERIMENT, GRID, tmp_path / "tiny")[1] == COMPLETE
+
+
+def test_the_grid_is_around_a_rate_of_any_number_of_digits() -> None:
+    assert Grid().around(3.125e-4) == (0.000104, 0.0003125, 0.000937)
+
+
+def test_a_tuning_is_stopped_and_shown_by_the_folder_that_it_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, accuracy, stop_after=7)
+    tune(EXPERIMENT, GRID, tmp_path / "tiny")
+    assert CliRunner().invoke(app, ["stop", str(tmp_path / "tiny")]).exit_code == 0
+    rates = sorted((tmp_path / "tiny" / "tuning").iterdir())
+    assert len(rates) == 3
+    assert all(stop_token(folder) for folder in rates)
+    shown = {Path(each["folder"]).name: each["counts"]["done"] for each in status_of(tmp_path / "tiny")}
+    assert shown == {"tiny": 0, "lr-0.000333": 4, "lr-0.001": 3, "lr-0.003": 0}
+    pretend(monkeypatch, accuracy)
+    tune(EXPERIMENT, GRID, tmp_path / "tiny")
+    assert len(status_of(tmp_path / "tiny")) == 1
+
+
+def test_a_failed_tuning_run_is_named_until_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, accuracy, stop_after=9)
+    tune(EXPERIMENT, GRID, tmp_path / "tiny")
+    store = Store(tmp_path / "tiny" / "tuning" / "lr-0.003")
+    failed = next(run for run in store.runs() if store.state(run.id) == "missing")
+    write_json(store.path(failed.id) / "failed.json", {"log": "trace\nOut of memory\n"})
+    pretend(monkeypatch, accuracy)
+    out = io.StringIO()
+    options = Options(out=tmp_path / "tiny", device="cpu")
+    design = Rates(EXPERIMENT, options, GRID, Facts())
+    assert carry_out(design, options, Console(file=out, width=300)).code == FAILURES
+    assert "failed before: Out of memory" in out.getvalue()
+    assert "--retry-failed tries again" in out.getvalue()
+    again = replace(options, retry_failed=True)
+    assert carry_out(Rates(EXPERIMENT, again, GRID, Facts()), again, QUIET).code == COMPLETE
 
 
 def test_seeds_of_claims_are_never_tuned_with(tuned: Path) -> None:

@@ -86,7 +86,9 @@ def sweep(
     retry_failed: RetryFailed = False,
     time_limit: TimeLimit = None,
     until_decided: Annotated[bool, typer.Option(help="Add seeds in stated looks until the claim is decided.")] = False,
-    max_seeds: Annotated[int, typer.Option(min=2, help="The most seeds of --until-decided.")] = 20,
+    max_seeds: Annotated[
+        int | None, typer.Option(min=2, help="The most seeds of --until-decided; 20 if unsaid.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train every variant with every seed, and rank them. The same command continues what was interrupted."""
@@ -106,8 +108,10 @@ def sweep(
         tell(f"a smaller one, of an hour on two cores: study sweep {experiment_file('generalization_small')}", say)
     experiment = at_precision(experiment, precision, file, settings, options, say)
     design: Design
+    if max_seeds and not until_decided:
+        raise StudyError("--max-seeds goes with --until-decided")
     if until_decided:
-        design = InLooks(experiment, options, say, max_seeds)
+        design = InLooks(experiment, options, say, max_seeds or 20)
     elif experiment.parts:
         design = Sizes(experiment, options, Facts(data_dir))
     else:
@@ -158,6 +162,8 @@ def transfer(
 
     if (folder is None) == (weights is None) or (weights is None) != (variant is None):
         raise StudyError("name either the results folder of a pretraining sweep, or --weights FILE with its --variant")
+    if weights is not None and variants:
+        raise StudyError("--variants goes with a results folder: the network of --weights is its --variant")
     given: dict[str, Any] = {
         "training.epochs": epochs,
         "training.lr": lr,
@@ -216,6 +222,8 @@ def tune(
     precision: OrAuto = None,
     data_dir: DataDir = None,
     dry_run: DryRun = False,
+    fail_fast: FailFast = False,
+    retry_failed: RetryFailed = False,
     time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
@@ -238,7 +246,7 @@ def tune(
     )
     options = chosen_options(
         out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
-        wandb="off", dry_run=dry_run, time_limit=time_limit,
+        wandb="off", dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
     )  # fmt: skip
     say = remarks if as_json else console
     experiment = at_precision(experiment, precision, file, settings, options, say)
@@ -259,10 +267,12 @@ def at_precision(
     say: Console,
 ) -> Experiment:
     """With `--precision auto` resolved, which is the default of the study itself: `study sweep --dataset cifar100`."""
+    from study import parsing
     from study.designs import with_precision
 
-    unsaid = asked is None and not any(setting.startswith("training.precision=") for setting in settings or [])
-    if asked == "auto" or (unsaid and file is None and experiment.name == "generalization"):
+    if "training.precision" in parsing.assignments(settings or []):  # -o comes last and wins
+        return experiment
+    if asked == "auto" or (asked is None and file is None and experiment.name == "generalization"):
         return with_precision(experiment, options, say)
     return experiment
 
@@ -339,10 +349,10 @@ def status(folder: Folder, as_json: Json = False) -> None:
 @app.command()
 def stop(folder: Folder, as_json: Json = False) -> None:
     """Ask everyone at work on a results folder, on any machine, to checkpoint and leave."""
-    from study.sweep.members import results_folders
+    from study.sweep.members import results_folders, tuning_folders
     from study.sweep.store import stop as ask
 
-    folders = results_folders(folder)
+    folders = [*results_folders(folder), *tuning_folders(folder)]
     for each in folders:
         ask(each)
     lines = [f"asked all at work on {each} to checkpoint and leave" for each in folders]

@@ -216,6 +216,10 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
         )
     states = [store.state(run.id) for (store, _), member in zip(work, members, strict=True) for run in member.plan.runs]
     _say_what_went_wrong(work, outcome, say)
+    for (store, runs), member in zip(work, members, strict=True):
+        for run in member.plan.runs:
+            if run not in runs and store.state(run.id) == "failed":
+                tell(f"failed before: {_last_words(store, run)}; --retry-failed tries again", say, "red")
     if outcome.stopped:
         ended = sum(state in ("done", "diverged", "failed") for state in states)
         tell(f"stopped by {outcome.stopped}: {ended} of {len(states)} runs have ended; the same command continues", say)
@@ -238,12 +242,15 @@ def _say_what_went_wrong(work: Sequence[tuple[Store, list[Run]]], outcome: Outco
         for run in runs:
             where = store.path(run.id)
             if run.id in outcome.failed:
-                log = store.failure(run.id)["log"].strip()
-                last = log.splitlines()[-1] if log else "no message"
-                tell(f"failed: {last} ({where / 'log.txt'})", say, "red")
+                tell(f"failed: {_last_words(store, run)}", say, "red")
             elif run.id in outcome.killed:
                 tell(f"killed: {where}; the same command continues it", say, "red")
             elif run.id in outcome.elsewhere:
                 tell(f"another sweep is running {where}", say)
         for damaged in store.damaged().values():
             tell(damaged, say, "red")
+
+
+def _last_words(store: Store, run: Run) -> str:
+    log = store.failure(run.id)["log"].strip()
+    return f"{log.splitlines()[-1] if log else 'no message'} ({store.path(run.id) / 'log.txt'})"

@@ -24,11 +24,15 @@ from study.report.table import say as tell
 from study.results import load
 from study.sweep.looks import Looks, PlannedLook, TakenLook, plan_is_free, write_looks
 from study.sweep.plan import Facts
+from study.sweep.tuned import check_seeds, read_tuned
 
 
 @dataclass(frozen=True)
 class InLooks:
-    """One sweep whose seeds come in looks. Raises StudyError for an experiment without claims, or with sizes."""
+    """One sweep whose seeds come in looks, from the experiment's first one on.
+
+    Raises StudyError for an experiment without claims, with sizes, or with seeds that do not follow each other.
+    """
 
     experiment: Experiment
     options: Options
@@ -40,10 +44,17 @@ class InLooks:
             raise StudyError(f"--until-decided: the experiment {self.experiment.name} states no claim to decide")
         if self.experiment.parts:
             raise StudyError("--until-decided goes with one sweep: name one size with --train-size and -o parts=[]")
+        if list(self.experiment.seeds) != list(range(self.first_seed, self.first_seed + len(self.experiment.seeds))):
+            raise StudyError("--until-decided takes one seed after the other: name the first ones, such as --seeds 5-9")
 
     @property
     def folder(self) -> Path:
         return folder_of(self.experiment, self.options)
+
+    @property
+    def first_seed(self) -> int:
+        """The looks take as many seeds as they need from this one on."""
+        return self.experiment.seeds[0]
 
     @property
     def alpha(self) -> float:
@@ -54,13 +65,15 @@ class InLooks:
     def looks(self) -> Looks:
         """The plan, with what the folder has recorded of it. Raises StudyError if another plan is frozen there."""
         planned = tuple(PlannedLook(**asdict(look)) for look in plan_looks(self.max_seeds, self.alpha))
-        return plan_is_free(self.folder, planned)
+        return plan_is_free(self.folder, planned, self.first_seed)
 
     def prepare(self) -> None:
         """Nothing is written beforehand: the first look freezes the plan."""
 
     def stages(self) -> Iterator[Sequence[Member]]:
         facts = Facts(self.options.data_dir)
+        if tuned := read_tuned(self.folder):
+            check_seeds(tuned.seeds, self._with_seeds(self.looks.planned[-1]))
         for look in self.looks.planned:
             looks = self.looks
             taken = next((each for each in looks.taken if each.number == look.number), None)
@@ -68,14 +81,16 @@ class InLooks:
                 self.say.print(
                     f"look {look.number} of {len(looks.planned)}: {look.seeds} seeds, level {look.alpha:.5f}"
                 )
-                seeds = self.experiment.model_copy(update={"seeds": tuple(range(look.seeds))})
-                yield [member_of(self.folder, seeds, facts)]
+                yield [member_of(self.folder, self._with_seeds(look), facts)]
                 taken = self._take(look, looks)
             for sentence in taken.verdicts:
                 tell(f"  {sentence}", self.say)
             if taken.decided:
                 self.say.print("every relation is decided: no further seeds are needed")
                 return
+
+    def _with_seeds(self, look: PlannedLook) -> Experiment:
+        return self.experiment.model_copy(update={"seeds": tuple(self.looks.seeds(look))})
 
     def _take(self, look: PlannedLook, looks: Looks) -> TakenLook:
         """Test the claims at the look's level, on its seeds, and record what was seen."""
@@ -91,7 +106,7 @@ class InLooks:
     def verdicts(self, look: PlannedLook) -> list[ClaimVerdict]:
         """The claims at a look's level, on the seeds of that look."""
         tables = load(self.folder)
-        runs = tables.runs[tables.runs["seed"] < look.seeds]
+        runs = tables.runs[tables.runs["seed"].isin(self.looks.seeds(look))]
         curves = tables.curves[tables.curves["run"].isin(runs["run"])]
         return [
             verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0, own=tables.own)

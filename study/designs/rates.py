@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from study.config import Experiment
+from study.config import Experiment, parse_model
 from study.designs.base import Member, Options, folder_of
 from study.designs.sizes import on_parts
 from study.errors import StudyError
@@ -22,7 +23,7 @@ from study.report.console import show_tuned
 from study.results import load
 from study.sweep.members import Members, join_members
 from study.sweep.plan import Facts, make_plan, with_found_sizes
-from study.sweep.store import TUNING, Store
+from study.sweep.store import TUNING, Store, differences
 from study.sweep.tuned import NAME, Tuned, check_seeds, choose, key, read_tuned, write_tuned
 
 FACTORS = (1 / 3, 1.0, 3.0)  # of the recipe's rate
@@ -47,7 +48,7 @@ class Grid:
 
     def around(self, rate: float) -> tuple[float, ...]:
         """The rates, ascending, the shared one among them. Raises StudyError if it is not, or if they are too few."""
-        rates = self.rates or tuple(_rounded(rate * factor) for factor in FACTORS)
+        rates = self.rates or tuple(rate if factor == 1 else _rounded(rate * factor) for factor in FACTORS)
         if rate not in rates or len(set(rates)) < 2 or not 0 < min(rates) <= max(rates) < float("inf"):
             raise StudyError(f"rates {list(rates)} are not two or more above 0 with the recipe's {rate:g} among them")
         return tuple(sorted(set(rates)))
@@ -114,9 +115,14 @@ class Rates:
     def _rates(self, folder: Path, experiment: Experiment) -> tuple[float, ...]:
         """The grid to begin with; what is frozen already, grown or not, stays. Raises StudyError for another one."""
         frozen, asked = read_tuned(folder), self.grid.around(experiment.training.lr)
-        if frozen and not set(asked) <= set(frozen.grid):
+        if frozen is None:
+            return asked
+        terms = self._terms(experiment)
+        if differs := differences({key: getattr(frozen, key) for key in terms}, terms):
+            raise StudyError(f"{folder / NAME} is frozen ({differs}): ask for the same, or choose another --out")
+        if not set(asked) <= set(frozen.grid):
             raise StudyError(f"{folder / NAME} was tuned otherwise and is frozen: choose another folder with --out")
-        return frozen.grid if frozen else asked
+        return frozen.grid
 
     def _at(self, folder: Path, experiment: Experiment, rates: Sequence[float]) -> Iterator[Member]:
         """A member for each rate, in `tuning/lr-RATE`."""
@@ -132,7 +138,8 @@ class Rates:
             recipe = recipe.model_copy(update={"epochs": self.grid.epochs, "samples": None})
         data = experiment.data.model_copy(update={"validation": self._kept_back(experiment), "fingerprint": ""})
         changes = {"name": f"{experiment.name}-tuning", "training": recipe, "data": data, "seeds": self.grid.seeds}
-        return experiment.model_copy(update={**changes, "claims": (), "rates": {}, "parts": ()})
+        trial = experiment.model_copy(update={**changes, "claims": (), "rates": {}, "parts": ()})
+        return parse_model(Experiment, trial.model_dump_json(), "tuning: ")
 
     def _kept_back(self, experiment: Experiment) -> int:
         return max(1, round(self.grid.part * self.facts(experiment.data).train_images))
@@ -149,18 +156,24 @@ class Rates:
         chosen = {label: choose(tried) for label, tried in values.items()}
         if hopeless := [label for label, rate in chosen.items() if rate is None]:
             raise StudyError(f"at every rate a run of {', '.join(hopeless)} diverged: give lower --rates")
-        images, back = self.facts(experiment.data).train_images, self._kept_back(experiment)
         return Tuned(
+            **self._terms(experiment),
             grid=tuple(sorted(rates)),
-            shared_rate=experiment.training.lr,
-            seeds=self.grid.seeds,
-            duration=self._trial(experiment, rates[0]).training.duration,
-            training_images=images - back,
-            validation_images=back,
-            subset_seed=experiment.data.subset_seed,
             values=values,
             rates={label: rate for label, rate in chosen.items() if rate is not None},
         )
+
+    def _terms(self, experiment: Experiment) -> dict[str, Any]:
+        """On what all rates are tried: what a frozen choice has in common with one that joins it."""
+        images, back = self.facts(experiment.data).train_images, self._kept_back(experiment)
+        return {
+            "shared_rate": experiment.training.lr,
+            "seeds": self.grid.seeds,
+            "duration": self._trial(experiment, experiment.training.lr).training.duration,
+            "training_images": images - back,
+            "validation_images": back,
+            "subset_seed": experiment.data.subset_seed,
+        }
 
     def _further(self, tuned: Tuned, experiment: Experiment) -> tuple[float, ...]:
         """The rates beyond those ends of the grid at which a variant's choice lies."""

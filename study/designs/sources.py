@@ -51,13 +51,17 @@ def sources_of_folder(
 ) -> Sources:
     """The finished runs of a pretraining sweep, of all its variants and seeds or of some.
 
-    Raises StudyError if the folder holds no results, lacks a variant that is asked for, or has no run to start from.
+    Raises StudyError if the folder holds no results, lacks a variant or seed that is asked for, or has no run to start
+    from.
     """
     store = Store(folder)
     wanted = [canonical_label(name) for name in variants or store.experiment.variants]
     known = store.experiment.variants
     if unknown := [label for label in wanted if label not in known]:
         raise StudyError(f"{folder} has no variant {', '.join(unknown)}: it has {', '.join(known)}")
+    if missing := [str(seed) for seed in seeds or () if seed not in store.experiment.seeds]:
+        there = ", ".join(map(str, store.experiment.seeds))
+        raise StudyError(f"{folder} has no seed {', '.join(missing)}: it has {there}")
     networks, skipped = [], []
     for run in store.runs_at(store.experiment.rates):  # at tuned rates, if there are any
         if run.label not in wanted or (seeds is not None and run.seed not in seeds):
@@ -65,7 +69,7 @@ def sources_of_folder(
         path = store.path(run.id).absolute() / "weights.pt"
         state = store.state(run.id)
         if state != "done" or not path.is_file():
-            why = f"is {state}" if state != "done" else "has no weights.pt: train it again"
+            why = f"is {state}" if state != "done" else "has no weights.pt: delete its folder and train it again"
             skipped.append(f"{run.label} seed {run.seed} {why}")
             continue
         try:

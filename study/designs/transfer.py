@@ -12,17 +12,22 @@ from pathlib import Path
 from rich.console import Console
 
 from study.config import Data, Experiment, parse_model
-from study.designs.base import Member, Options, folder_of
+from study.designs.base import Member, Options, check_claims, folder_of
 from study.designs.sources import Sources, plan_transfer, transfer_experiment
+from study.errors import StudyError
 from study.report.console import finish_transfer
 from study.report.table import say as tell
 from study.sweep.members import Members, join_members
 from study.sweep.plan import Facts
+from study.sweep.store import Store
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """`template`'s recipe over `sources` at each of `sides` (pixels), in `X/32px`, `X/48px` of the results folder X."""
+    """`template`'s recipe over `sources` at each of `sides` (pixels), in `X/32px`, `X/48px` of the results folder X.
+
+    Raises StudyError for claims whose readout is unknown; when it starts, for a folder with runs from other weights.
+    """
 
     template: Experiment
     sources: Sources
@@ -30,6 +35,9 @@ class Transfer:
     options: Options
     scratch: bool
     say: Console
+
+    def __post_init__(self) -> None:
+        check_claims(self.template, [variant for claim in self.template.claims for variant in claim.order.variants])
 
     @property
     def folder(self) -> Path:
@@ -55,8 +63,22 @@ class Transfer:
             experiment = transfer_experiment(self.template, self.sources, data, self.scratch)
             plan = plan_transfer(experiment, self.sources, self.scratch, facts)
             found.append(Member.of(members.folder(self.folder, side), plan))
+            _check_weights(found[-1])
         yield found
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
         """The paper's Table 2 with error bars, and every claim at every side."""
         finish_transfer(self.folder, console, say, as_json)
+
+
+def _check_weights(member: Member) -> None:
+    """Raises StudyError if the same label and seed started from other weights here: one of them has one fine-tuning."""
+    if not (member.folder / "experiment.json").exists():
+        return
+    known = {(run.label, run.seed): run.start for run in Store(member.folder).runs()}
+    for run in member.plan.runs:
+        there = known.get((run.label, run.seed))
+        if run.start and there and there.weights != run.start.weights:
+            raise StudyError(
+                f"{member.folder} has {run.label} seed {run.seed} from other weights: choose another folder with --out"
+            )

@@ -16,7 +16,7 @@ def tuning_table(tuned: Tuned) -> Table:
     for label in study_order(tuned.rates):
         cells = [number(_mean(tuned.values[label].get(key(rate), ())), "accuracy") for rate in tuned.grid]
         rows.append((label, *cells, key(tuned.rates[label])))
-    notes = [f"{capitalised(tuned.policy)}.", "Mean over seeds; – where a run diverged."]
+    notes = [f"{capitalised(tuned.policy)}.", "Mean over seeds; – where a run diverged, or none was made."]
     if tuned.at_edge:
         notes.append(f"At the edge of the grid, so that a better rate may lie beyond: {', '.join(tuned.at_edge)}.")
     header = ("variant", *(f"rate {key(rate)}" for rate in tuned.grid), "chosen")

@@ -33,6 +33,11 @@ class Looks(Frozen):
 
     planned: tuple[PlannedLook, ...] = Field(min_length=1)
     taken: tuple[TakenLook, ...] = ()
+    first_seed: int = Field(default=0, ge=0)
+
+    def seeds(self, look: PlannedLook) -> range:
+        """The seeds that a look tests: the following ones from the first."""
+        return range(self.first_seed, self.first_seed + look.seeds)
 
     @property
     def last(self) -> TakenLook | None:
@@ -46,19 +51,19 @@ def read_looks(folder: Path) -> Looks | None:
     return read_model(Looks, path) if path.exists() else None
 
 
-def plan_is_free(folder: Path, planned: tuple[PlannedLook, ...]) -> Looks:
+def plan_is_free(folder: Path, planned: tuple[PlannedLook, ...], first_seed: int = 0) -> Looks:
     """The looks of a folder that follows this plan, or has none yet.
 
     Raises StudyError if another plan was frozen: two plans would spend α twice.
     """
     looks = read_looks(folder)
     if looks is None:
-        return Looks(planned=planned)
-    if looks.planned != planned:
+        return Looks(planned=planned, first_seed=first_seed)
+    if looks.planned != planned or looks.first_seed != first_seed:
         seeds = ", ".join(str(look.seeds) for look in looks.planned)
         raise StudyError(
-            f"{folder} is in looks at {seeds} seeds, which its first look froze: give --max-seeds "
-            f"{looks.planned[-1].seeds}, or choose another folder with --out"
+            f"{folder} is in looks at {seeds} seeds from {looks.first_seed} on, which its first look froze: give "
+            f"--max-seeds {looks.planned[-1].seeds} and these seeds, or choose another folder with --out"
         )
     return looks
 

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from study.config import Experiment, Frozen, parse_model, read_model
 from study.errors import StudyError
 from study.files import damaged, read_json, write_text
-from study.sweep.store import JOINABLE, differences
+from study.sweep.store import JOINABLE, TUNING, Store, differences
 
 NAME = "members.json"
 OLD_NAME = "family.json"  # what the first sweeps over sizes wrote: `experiment` and `images`
@@ -45,7 +45,7 @@ class Members(Frozen):
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
-        if not self.numbers or list(self.numbers) != sorted(set(self.numbers)) or self.numbers[0] < 1:
+        if not self.numbers or list(self.numbers) != sorted(set(self.numbers)):
             raise ValueError(f"members have different numbers above 0, ascending, not {list(self.numbers)}")
         return self
 
@@ -77,10 +77,11 @@ def read_members(root: Path) -> Members | None:
 def join_members(root: Path, members: Members) -> Members:
     """Start a folder of members, or join one of the same experiment: numbers, variants and seeds may be added.
 
-    Raises StudyError, naming what differs, if the folder holds another experiment or no members.
+    Another experiment takes its place if no run of any member was ever begun. Raises StudyError, naming what differs,
+    if one was, or if the folder holds no members.
     """
     old = read_members(root)
-    if old is not None:
+    if old is not None and any(Store(folder).has_started() for folder in old.started(root).values()):
         known, asked = (each.experiment.model_dump(exclude={*JOINABLE, "parts"}) for each in (old, members))
         if old.design != members.design or (found := differences(known, asked)):
             what = found if old.design == members.design else f"its members are {old.design}"
@@ -97,7 +98,7 @@ def join_members(root: Path, members: Members) -> Members:
                 "pretraining": tuple(reached.values()),
             }
         )
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif old is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise StudyError(f"{root} exists and holds no members of an experiment: choose another folder with --out")
     write_text(root / NAME, members.model_dump_json(indent=2) + "\n")
     return members
@@ -107,3 +108,9 @@ def results_folders(folder: Path) -> list[Path]:
     """The results folders that a folder stands for: its started members, or itself."""
     members = read_members(folder)
     return [folder] if members is None else list(members.started(folder).values())
+
+
+def tuning_folders(folder: Path) -> list[Path]:
+    """The results folders of the rates that `study tune` tries or has tried, of a results folder or of its members."""
+    parts = results_folders(folder)
+    return [path.parent for part in parts for path in sorted((part / TUNING).glob("*/experiment.json"))]

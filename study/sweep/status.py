@@ -8,8 +8,9 @@ from typing import Any
 
 from study.config import Run
 from study.sweep import attempts
-from study.sweep.members import results_folders
+from study.sweep.members import results_folders, tuning_folders
 from study.sweep.store import STATES, Store
+from study.sweep.tuned import read_tuned
 
 Status = dict[str, Any]  # folder, rates ("", or "tuned" and "shared"), counts by state, runs
 
@@ -17,12 +18,13 @@ Status = dict[str, Any]  # folder, rates ("", or "tuned" and "shared"), counts b
 def status_of(folder: Path) -> list[Status]:
     """One entry for a results folder; two where learning rates are tuned; those of all started members.
 
-    Raises StudyError for a folder without results.
+    While a tuning has not ended, one for each rate that it has begun. Raises StudyError for a folder without results.
     """
     found = []
     for store in map(Store, results_folders(folder)):
         found += [_status(store, rates) for rates in (("tuned", "shared") if store.experiment.runs_twice else ("",))]
-    return found
+    unfrozen = [path for path in tuning_folders(folder) if read_tuned(path.parents[1]) is None]
+    return found + [_status(Store(path), "") for path in unfrozen]
 
 
 def _status(store: Store, rates: str) -> Status:

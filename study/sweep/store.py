@@ -90,6 +90,10 @@ class Store:
         path = folder / "experiment.json"
         if path.exists():
             old = cls(folder)
+            if (folder / "runs.csv").exists() and not (folder / "runs").is_dir():
+                raise StudyError(
+                    f"{folder} holds tables without the runs they are of: choose another folder with --out"
+                )
             try:
                 experiment = joined(old.experiment, experiment, folder)
                 old.keep_shared_rate(experiment)

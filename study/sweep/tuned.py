@@ -82,13 +82,20 @@ def read_tuned(folder: Path) -> Tuned | None:
 
 
 def write_tuned(folder: Path, tuned: Tuned) -> Path:
-    """Freeze the choice. Raises StudyError if another one is frozen there already; more variants may join."""
+    """Freeze the choice; more variants may join, over a grid that has grown for them.
+
+    Raises StudyError if another one is frozen there already.
+    """
     old = read_tuned(folder)
     if old is not None:
-        before, now = (each.model_dump(exclude={"values", "rates"}) for each in (old, tuned))
+        before, now = (each.model_dump(exclude={"values", "rates", "grid"}) for each in (old, tuned))
         if before != now or any(tuned.rates.get(label, rate) != rate for label, rate in old.rates.items()):
             raise StudyError(f"{folder / NAME} was tuned otherwise and is frozen: choose another folder with --out")
-        joined = {"values": {**old.values, **tuned.values}, "rates": {**old.rates, **tuned.rates}}
+        joined = {
+            "grid": tuple(sorted({*old.grid, *tuned.grid})),
+            "values": {**old.values, **tuned.values},
+            "rates": {**old.rates, **tuned.rates},
+        }
         tuned = tuned.model_copy(update=joined)
     write_text(folder / NAME, tuned.model_dump_json(indent=2) + "\n")
     return folder / NAME
