@@ -18,8 +18,9 @@ from study.config import Claim, Data, Experiment, Fractals, Run, Training
 from study.designs import COMPLETE, FAILURES, INCOMPLETE, InLooks, Options, Plain, Sizes, base, carry_out, check_claims
 from study.errors import StudyError
 from study.results import load
+from study.sweep import attempts
 from study.sweep.looks import read_looks
-from study.sweep.plan import Facts
+from study.sweep.plan import Facts, make_plan
 from study.sweep.store import Store, stop
 from tests.finished import FakeDrive, pretend
 
@@ -218,6 +219,27 @@ def test_a_dry_run_writes_nothing_ever(tmp_path: Path, monkeypatch: pytest.Monke
     other = Options(out=tmp_path / "sizes", device="cpu", dry_run=True)
     carry_out(Sizes(sizes, other, Facts()), other, QUIET)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_what_is_behind_an_interrupted_run_is_not_counted_as_ahead(tmp_path: Path, monkeypatch) -> None:
+    pretend(monkeypatch, accuracy)
+    long = EXPERIMENT.training.model_copy(update={"epochs": 2000})
+    experiment = EXPERIMENT.model_copy(update={"training": long, "seeds": (0,), "variants": ("C-C-C-C",), "claims": ()})
+    plan = make_plan(experiment)
+    store = Store.create(tmp_path / "x", plan.experiment)
+    hold = attempts.take(store.add(plan.runs[0]), attempts.Watch())
+    dry = Options(out=tmp_path / "x", device="cpu", dry_run=True)
+
+    def left() -> float:
+        return float(carry_out(Plain(experiment, dry), dry, QUIET).planned[0]["seconds_left_of_all"])
+
+    whole = left()
+    assert hold is not None
+    hold.live = {"step": plan.steps * 3 // 4}
+    hold.beat()
+    hold.end("stopped")
+    assert whole > 100
+    assert left() == pytest.approx(whole / 4, abs=20)  # seconds, of starting and of the figures
 
 
 def test_data_are_loaded_once_in_a_planning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,14 +169,14 @@ def further_run(rounds: int) -> tuple[float, float]:
     from study.sweep.agent import Agent
     from study.sweep.executors import Order
     from study.sweep.executors.local import slots
-    from study.sweep.measure import estimate, measure
+    from study.sweep.measure import estimate, measure, whole_run
     from study.sweep.plan import experiment_file, load_experiment, make_plan
     from study.sweep.store import Store
 
     quick = load_experiment(experiment_file("quick"))
     plan = make_plan(quick)
     speeds = measure(plan.variants, quick.training, plan.classes, quick.data.image_size, slots("cpu", 1))
-    whole = estimate(plan.runs, plan, speeds, 1) / len(plan.runs)
+    whole = estimate([whole_run(plan, speeds[run.label]) for run in plan.runs], 1) / len(plan.runs)
     recipe = quick.training
     once = recipe.model_copy(
         update={"epochs": None, "samples": recipe.batch_size, "evaluations": None, "probe_size": recipe.batch_size}

@@ -20,11 +20,12 @@ from study.environment import code_version, same_code
 from study.errors import StudyError
 from study.report.table import say as tell
 from study.results import load
+from study.sweep import attempts
 from study.sweep.display import display, duration
 from study.sweep.drive import Outcome, drive, pending
 from study.sweep.executors import Executor, make_executor
 from study.sweep.executors.local import Local
-from study.sweep.measure import Speed, estimate, measure
+from study.sweep.measure import Speed, estimate, measure, whole_run
 from study.sweep.plan import Plan
 from study.sweep.status import makers
 from study.sweep.store import TUNING, Store, stop_token
@@ -180,20 +181,27 @@ def _announce(
         elif (member.folder / TUNING).is_dir():
             tell(f"study tune has not ended in {member.folder}: all train at {experiment.training.lr:g}", say)
         planned.append({"folder": str(member.folder), "runs": len(runs), "ended": ended})
-        to_come.append((member.plan, missing))
+        to_come.append((member, missing))
     if count := sum(len(missing) for _, missing in to_come):
         at_once = min(count, executor.agents)
         told = f"{count} runs to go, {at_once} at a time on {executor.name}"
         if isinstance(executor, Local):  # other machines are not measured from here
-            seconds = sum(
-                estimate(missing, plan, speeds.of(plan, executor, at_once), at_once)
-                for plan, missing in to_come
-                if missing
-            )
+            each = []
+            for member, missing in to_come:
+                known = speeds.of(member.plan, executor, at_once) if missing else {}
+                whole = {label: whole_run(member.plan, speed) for label, speed in known.items()}
+                each += [whole[run.label] * (1 - _part_done(member, run)) for run in missing]
+            seconds = estimate(each, at_once)
             told = f"{count} runs to go, {at_once} at a time on {executor.slots[0].device}: about {duration(seconds)}"
             planned[-1]["seconds_left_of_all"] = round(seconds)
         tell(told, say)
     return planned
+
+
+def _part_done(member: Member, run: Run) -> float:
+    """How much of a run that was interrupted, or that another sweep has at work, is behind it."""
+    last = attempts.last(member.folder / "runs" / run.id)
+    return min(1.0, last.live.get("step", 0) / member.plan.steps) if last else 0.0
 
 
 def _run(members: Sequence[Member], options: Options, executor: Executor, say: Console) -> int:

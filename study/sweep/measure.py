@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from study.config import Data, Run, Training, Variant
+from study.config import Data, Training, Variant
 from study.errors import StudyError
 from study.sweep.executors.local import Slot
 from study.sweep.plan import Plan
@@ -75,13 +75,18 @@ def measure(
     return {label: Speed(*(sum(times[label][i] for times in found) / len(found) for i in (0, 1))) for label in variants}
 
 
-def estimate(runs: Sequence[Run], plan: Plan, speeds: Mapping[str, Speed], at_once: int) -> float:
-    """Seconds that `runs` will take: starting the agents, steps and all evaluations, and the figures at the end."""
+def whole_run(plan: Plan, speed: Speed) -> float:
+    """Seconds of a run from its first step: steps and all evaluations."""
     recipe = plan.experiment.training
     evaluations = len(recipe.evaluation_points(plan.train_images))
     parts = (min(recipe.probe_size, plan.train_images), plan.test_images)
     batches = evaluations * sum(math.ceil(images / recipe.batch_size) for images in parts)
-    each = [RUN_SECONDS + plan.steps * speeds[run.label].step + batches * speeds[run.label].evaluation for run in runs]
+    return plan.steps * speed.step + batches * speed.evaluation
+
+
+def estimate(seconds: Sequence[float], at_once: int) -> float:
+    """Seconds that runs of so many will take: starting the agents, the runs, and the figures at the end."""
+    each = [RUN_SECONDS + run for run in seconds]
     return START_SECONDS + max(sum(each) / at_once, max(each, default=0.0)) + END_SECONDS
 
 
