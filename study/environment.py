@@ -39,6 +39,11 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
     return found
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def install(extra: str) -> str:
     """The command that installs an extra: of a checkout, or of the distribution (the import's name is another's)."""
     here = Path(__file__).parents[1]

@@ -60,16 +60,14 @@ def check(mode: str) -> None:
             raise StudyError("W&B is not logged in on this machine: run `wandb login`, or choose the mode offline")
 
 
-def open_mirror(
-    mode: Literal["off", "offline", "online"], run: Run, experiment: str, folder: Path, project: str | None = None
-) -> Mirror:
+def open_mirror(mode: Literal["off", "offline", "online"], run: Run, experiment: str, folder: Path) -> Mirror:
     """The mirror of one run: W&B's id is the run's, the group experiment and data, the name label-seed, the config the
     run; tags are the variant, the data and the experiment, and the job type is train, fine-tune or probe.
 
     To be called when metrics.jsonl in `folder` is as the run will continue it. W&B's own files go to `folder`/wandb.
-    `project` defaults to $WANDB_PROJECT, then to `study`. What is missing is found by `check`, not here.
+    The project is that of $WANDB_PROJECT, else `study`. What is missing is found by `check`, not here.
     """
-    return Mirror(_request(mode, run.id, run.model_dump(mode="json"), experiment, folder, project))
+    return Mirror(_request(mode, run.id, run.model_dump(mode="json"), experiment, folder, None))
 
 
 class Mirror:

@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 from study.config import Data, Fractals
-from study.data import arrays, cifar, decode, load, parse_name, prepared, subset
+from study.data import arrays, cifar, decode, load, parse_name, prepared
 from study.data.batches import Batches, fits, order
+from study.data.parts import subset
 from study.data.pictures import read
 from study.data.show import TILE, at_hand, contact_sheet
 from study.data.sources import Blocks, Source

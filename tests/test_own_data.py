@@ -315,7 +315,7 @@ def test_several_processes_decode_what_one_does(tmp_path, monkeypatch):
     root = noise_tree(tmp_path / "tree")
     alone = load(Data(name=f"folder:{root}", image_size=16), tmp_path / "one")
     monkeypatch.setattr(decode, "ALONE", 10)
-    monkeypatch.setattr(decode, "cores", lambda: 2)
+    monkeypatch.setattr(decode, "usable_cores", lambda: 2)
     monkeypatch.setattr(decode, "block_size", lambda side: 7)
     several = load(Data(name=f"folder:{root}", image_size=16), tmp_path / "two")
     assert np.array_equal(alone.train_images, several.train_images)
@@ -329,7 +329,7 @@ def test_preparing_continues_after_a_kill_where_its_blocks_are_whole(tmp_path, m
     expected = load(Data(name=name, image_size=16), tmp_path / "whole").fingerprint
     monkeypatch.setattr(decode, "block_size", lambda side: 8)
     monkeypatch.setattr(decode, "ALONE", 1)
-    monkeypatch.setattr(decode, "cores", lambda: 1000)
+    monkeypatch.setattr(decode, "usable_cores", lambda: 1000)
     decoded, limit, asked = [], 5, []
     real, pool = decode.decode, decode.Pool
     monkeypatch.setattr(decode, "Pool", lambda processes: asked.append(processes) or pool(0))
@@ -362,7 +362,7 @@ def test_preparing_killed_outright_leaves_no_process_and_is_continued(tmp_path):
     root = noise_tree(tmp_path / "tree", train=700, test=5, side=160)
     code = (
         "import sys; from pathlib import Path; from study.data import decode, load; from study.config import Data\n"
-        "decode.ALONE, decode.cores, decode.block_size = 10, lambda: 2, lambda side: 16\n"
+        "decode.ALONE, decode.usable_cores, decode.block_size = 10, lambda: 2, lambda side: 16\n"
         "print(load(Data(name=f'folder:{sys.argv[1]}', image_size=64), Path(sys.argv[2])).fingerprint)"
     )
     command = [sys.executable, "-c", code, str(root)]

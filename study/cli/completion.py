@@ -48,16 +48,10 @@ def figures(incomplete: str) -> list[str]:
 def folders(incomplete: str) -> list[str]:
     """Results folders: those that the path leads to, and, if nothing is typed, those in `results`."""
     found = []
-    for folder in _folders(Path(incomplete or "results/"), whole=not incomplete or incomplete.endswith("/")):
+    for folder in filter(Path.is_dir, _paths(incomplete or "results/")):
         is_results = any((folder / mark).is_file() for mark in MARKS)
         found.append(str(folder) if is_results else f"{folder}/")
     return found
-
-
-def _folders(start: Path, whole: bool) -> Iterator[Path]:
-    parent, beginning = (start, "") if whole else (start.parent, start.name)
-    if parent.is_dir():
-        yield from (each for each in sorted(parent.iterdir()) if each.is_dir() and each.name.startswith(beginning))
 
 
 def _beginning(names: Iterable[str], incomplete: str) -> Iterator[str]:
@@ -65,9 +59,11 @@ def _beginning(names: Iterable[str], incomplete: str) -> Iterator[str]:
 
 
 def _python_files(incomplete: str) -> Iterator[str]:
-    start = Path(incomplete)
-    whole = not incomplete or incomplete.endswith("/")
-    parent, beginning = (start, "") if whole else (start.parent, start.name)
-    for each in sorted(parent.glob("*.py")) if parent.is_dir() else ():
-        if each.name.startswith(beginning):
-            yield f"{each}:"
+    return (f"{path}:" for path in _paths(incomplete) if path.suffix == ".py")
+
+
+def _paths(incomplete: str) -> Iterator[Path]:
+    path = Path(incomplete)
+    folder, beginning = (path, "") if incomplete[-1:] in ("", "/") else (path.parent, path.name)
+    if folder.is_dir():
+        yield from (each for each in sorted(folder.iterdir()) if each.name.startswith(beginning))

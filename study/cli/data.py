@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.cli.options import DataDir, ImageSize, Json, Settings, chosen_experiment, console, data_app
+from study.cli.options import DataDir, ImageSize, Json, Settings, answer, chosen_experiment, console, data_app
 from study.errors import StudyError
 from study.report.table import Table, print_json, say, show
 
@@ -49,10 +49,7 @@ def data_show(
     path = out or Path(f"{experiment.data.slug}.png")
     data = load(experiment.data, data_dir)
     contact_sheet(data, path)
-    if as_json:
-        print_json(described(data, name, experiment.data.image_size) | {"sheet": str(path)})
-        return
-    console.print(str(path), soft_wrap=True)
+    answer([path], described(data, name, experiment.data.image_size) | {"sheet": str(path)}, as_json)
 
 
 @data_app.command("prepare")
@@ -70,15 +67,12 @@ def data_prepare(
     experiment = chosen_experiment(None, name, None, None, None, None, image_size, None, None, settings)
     data = load(experiment.data, data_dir)
     found = described(data, name, experiment.data.image_size) | {"seconds": round(time.monotonic() - began, 2)}
-    if as_json:
-        print_json(found)
-        return
-    say(
+    told = (
         f"{name}: {found['train_images']:,} training and {found['test_images']:,} test images of "
         f"{found['image_size']} pixels, {found['classes']} classes, fingerprint {found['fingerprint']}, "
-        f"in {found['seconds']:.1f} s",
-        console,
+        f"in {found['seconds']:.1f} s"
     )
+    answer([told], found, as_json)
 
 
 @data_app.command("list")
@@ -140,11 +134,8 @@ def data_rm(
             raise typer.Exit(1)
     for entry in chosen:
         remove(entry.folder)
-    if as_json:
-        print_json([str(entry.folder) for entry in chosen])
-        return
-    for entry in chosen:
-        say(f"removed {entry.folder}", console)
+    folders = [str(entry.folder) for entry in chosen]
+    answer([f"removed {folder}" for folder in folders], folders, as_json)
 
 
 def _entries(data_dir: Path | None, thorough: bool = False) -> list[Entry]:

@@ -14,6 +14,7 @@ from study.errors import StudyError
 from study.report.table import Table, print_json, say, show
 
 if TYPE_CHECKING:
+    from study.config import Run
     from study.sweep.store import Store
 
 LOG_LINES = 15
@@ -30,15 +31,15 @@ def runs(
     from study.sweep.members import results_folders
     from study.sweep.store import Store
 
-    found = [(store, each.id) for store in map(Store, results_folders(folder)) for each in store.runs()]
+    found = [(store, each) for store in map(Store, results_folders(folder)) for each in store.runs()]
     if run is None:
-        rows = [summary(store, run_id) for store, run_id in found]
+        rows = [summary(store, each) for store, each in found]
         if as_json:
             print_json(rows)
         else:
             _print_rows(rows)
         return
-    named = [(store, run_id) for store, run_id in found if run_id.startswith(run)]
+    named = [(store, each) for store, each in found if each.id.startswith(run)]
     if len(named) != 1:
         what = "no run" if not named else f"{len(named)} runs"
         raise StudyError(f"{folder} has {what} whose id begins with {run!r}: study runs {folder} lists them")
@@ -49,24 +50,22 @@ def runs(
         _print_whole(shown)
 
 
-def summary(store: Store, run_id: str) -> dict[str, Any]:
+def summary(store: Store, run: Run) -> dict[str, Any]:
     """A row of the list: what a run is, how far, and how it ended."""
-    run = next(each for each in store.runs() if each.id == run_id)
-    state = store.state(run_id)
-    result = store.result(run_id) if state in ("done", "diverged") else {}
+    state = store.state(run.id)
+    result = store.result(run.id) if state in ("done", "diverged") else {}
     final = result.get("final") or {}
-    row = {"run": run_id, "variant": run.label, "seed": run.seed, "state": state, "lr": run.training.lr}
+    row = {"run": run.id, "variant": run.label, "seed": run.seed, "state": state, "lr": run.training.lr}
     ended = {key: final.get(key) for key in ("test_accuracy", "probe_loss")}
-    return row | ended | {"seconds": result.get("seconds"), "folder": str(store.path(run_id))}
+    return row | ended | {"seconds": result.get("seconds"), "folder": str(store.path(run.id))}
 
 
-def whole(store: Store, run_id: str) -> dict[str, Any]:
+def whole(store: Store, run: Run) -> dict[str, Any]:
     """Everything that is known of a run: its configuration, its curve, its result, the end of its log."""
     import json
 
-    folder = store.path(run_id)
-    run = next(each for each in store.runs() if each.id == run_id)
-    state = store.state(run_id)
+    folder = store.path(run.id)
+    state = store.state(run.id)
     curve, log = folder / "metrics.jsonl", folder / "log.txt"
     lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
     rows = []
@@ -76,9 +75,9 @@ def whole(store: Store, run_id: str) -> dict[str, Any]:
         except ValueError:
             break  # a row that is being written
     told = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
-    result = store.result(run_id) if state in ("done", "diverged") else {}
+    result = store.result(run.id) if state in ("done", "diverged") else {}
     return {
-        "run": run_id,
+        "run": run.id,
         "folder": str(folder),
         "state": state,
         "configuration": run.model_dump(mode="json"),
@@ -170,7 +169,6 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write trained networks as safetensors, with configuration and ONNX."""
-    from study.config import Run
     from study.export import export_run, folder_name
     from study.sweep.members import results_folders
     from study.sweep.records import read_run

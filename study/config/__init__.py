@@ -5,10 +5,10 @@ hash of everything that decides its result and of nothing else.
 """
 
 from study.config.base import Frozen, digest, identity, override, parse_model, read_model, sentence
-from study.config.experiments import LARGEST, MOST_SEEDS, Claim, Experiment, Pretraining, Rate
+from study.config.experiments import MOST_SEEDS, Claim, Experiment, Pretraining, Rate, check_budget
 from study.config.notation import Ranking, Relation, parse_ranking
-from study.config.readouts import OwnReadout, facts_of, readout, reference_to
-from study.config.runs import FORMAT, IMAGES_OF_A_STREAM, STREAMS, Data, Fractals, Run, Start, Training
+from study.config.readouts import OwnReadout, facts_of, readout
+from study.config.runs import IMAGES_OF_A_STREAM, STREAMS, Data, Fractals, Run, Start, Training
 from study.config.variants import (
     LAYOUTS,
     STUDY_VARIANTS,
@@ -21,15 +21,14 @@ from study.config.variants import (
     ViTRelVariant,
     canonical_label,
     canonical_layout,
+    label_with,
     own_reference,
     parse_variant,
     scratch_label,
 )
 
 __all__ = [
-    "FORMAT",
     "IMAGES_OF_A_STREAM",
-    "LARGEST",
     "LAYOUTS",
     "MOST_SEEDS",
     "STREAMS",
@@ -56,9 +55,11 @@ __all__ = [
     "ViTRelVariant",
     "canonical_label",
     "canonical_layout",
+    "check_budget",
     "digest",
     "facts_of",
     "identity",
+    "label_with",
     "override",
     "own_reference",
     "parse_model",
@@ -66,7 +67,6 @@ __all__ = [
     "parse_variant",
     "read_model",
     "readout",
-    "reference_to",
     "scratch_label",
     "sentence",
 ]

@@ -20,6 +20,15 @@ Part = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1000)]
 
 
+def check_budget(amount: int, match: Literal["parameters", "macs"]) -> None:
+    """Raises StudyError for a budget beyond what is searched."""
+    if amount > LARGEST[match]:
+        raise StudyError(
+            f"a budget of {amount:,} {match} is beyond {LARGEST[match]:,}, up to which sizes are searched for: name a "
+            "published network, such as coatnet_6"
+        )
+
+
 class Claim(Frozen):
     """A ranking in the paper's notation with the readout it is about, fixed before the runs start.
 
@@ -139,11 +148,7 @@ class Experiment(Frozen):
                 raise ValueError(f"{what} are named twice in {list(values)}")
         if len(set(self.parts)) < len(self.parts):
             raise ValueError(f"parts are different fractions above 0 and up to 1, not {list(self.parts)}")
-        if self.budget > LARGEST[self.match]:
-            raise ValueError(
-                f"a budget of {self.budget:,} {self.match} is beyond {LARGEST[self.match]:,}, up to which sizes are "
-                "searched for: name a published network, such as coatnet_6"
-            )
+        check_budget(self.budget, self.match)
         if self.data.stream and (self.parts or self.training.samples is None):
             raise ValueError("a stream has no epochs and no parts: set training.samples, and training.epochs to null")
         return self

@@ -96,7 +96,7 @@ def parse_ranking(text: str) -> Ranking:
             raise _malformed(text, place, "a variant's name")
         variants.append(canonical_label(label[0]))
         place = label.end()
-        if place == len(text.rstrip()) or not text[place:].strip():
+        if not text[place:].strip():
             break
         place += len(text[place:]) - len(text[place:].lstrip())
         relation = _RELATION.match(text, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -221,7 +222,11 @@ def canonical_label(text: str) -> str:
     >>> canonical_label("cctt[ relative_bias=none, head_dim=64 ]")
     'C-C-T-T[head_dim=64,relative_bias=none]'
     """
-    name, switches = parse_variant(text)
+    return label_with(*parse_variant(text))
+
+
+def label_with(name: str, switches: Mapping[str, str]) -> str:
+    """A canonical name with its switches, sorted."""
     inside = ",".join(f"{key}={switches[key]}" for key in sorted(switches))
     return f"{name}[{inside}]" if inside else name
 
@@ -233,5 +238,4 @@ def scratch_label(label: str) -> str:
     ('C-C-T-T[start=scratch]', 'C-C-T-T[head_dim=16,start=scratch]')
     """
     name, switches = parse_variant(label)
-    inside = [*(f"{key}={value}" for key, value in switches.items()), "start=scratch"]
-    return canonical_label(f"{name}[{','.join(inside)}]")
+    return label_with(name, {**switches, "start": "scratch"})

@@ -17,7 +17,6 @@ from study.config import Data, Fractals, digest
 from study.data import cifar, folders, hub, npz, own
 from study.data.arrays import Images, Labels, Levels, Rows, count_levels, default_data_dir, writable
 from study.data.parts import part, view_of
-from study.data.parts import subset as subset
 from study.data.pictures import VERSION
 from study.data.prepared import Whole, facts_of, find, prepare
 from study.data.prepared import check as check_prepared
@@ -166,22 +165,21 @@ def _whole(name: Name, data: Data, data_dir: Path) -> Whole:
 def _own(name: Name, side: int, data_dir: Path) -> Whole:
     path = Path(name.source).expanduser().absolute()
     slug = "-".join(filter(None, (name.kind, _slug(path.stem if name.kind in ("npz", "file") else path.name))))
-    title = f"{name.kind}:{name.source}"
+    title = {"file": f"{path}:{name.function}", "hf": f"hf:{name.source}"}.get(name.kind, f"{name.kind}:{path}")
     if name.options:
         title += "[" + ",".join(f"{key}={value}" for key, value in name.options.items()) + "]"
 
-    def keep(recipe: Any, make: Any, title: str = title) -> Whole:
+    def keep(recipe: Any, make: Any) -> Whole:
         return prepare(data_dir, slug, [VERSION, name.kind, recipe], make, title, side)
 
     if name.kind == "folder":
         tree = folders.scan(path)
-        return keep([str(path), tree.recipe], lambda: tree.source, f"folder:{path}")
+        return keep([str(path), tree.recipe], lambda: tree.source)
     if name.kind == "npz":
-        return keep(npz.recipe(path), lambda: npz.source(path, side), f"npz:{path}")
+        return keep(npz.recipe(path), lambda: npz.source(path, side))
     if name.kind == "file":
         recipe = own.recipe(path, name.function, name.options)
-        title = title.replace(f"file:{name.source}", f"{path}:{name.function}", 1)
-        return keep(recipe, lambda: own.source(path, name.function, name.options, side), title)
+        return keep(recipe, lambda: own.source(path, name.function, name.options, side))
     recipe = hub.recipe(name.source, name.options)
     cache = writable(data_dir) / "prepared" / f".hf-{digest(recipe)}"  # what `datasets` makes of a local folder
     try:

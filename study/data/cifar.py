@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from study.data.arrays import Arrays, Images, Labels, Rows, writable
-from study.data.sources import Blocks, Source, fit
+from study.data.arrays import Arrays, Images, Labels, writable
+from study.data.sources import Source, in_pieces
 from study.errors import StudyError
 
 BASE_URL = "https://www.cs.toronto.edu/~kriz"
 SIDE = 32
-AT_ONCE = 256  # images that are resized before they are written
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,8 @@ def load(source: Official, data_dir: Path, base_url: str = BASE_URL) -> Arrays:
 
 def resized(arrays: Arrays, side: int) -> Source:
     """The images at another size, by Pillow's bicubic filter."""
-
-    def split(images: Images | Rows, labels: Labels) -> Blocks:
-        starts = range(0, len(labels), AT_ONCE)
-        pieces = ((fit(images[at : at + AT_ONCE], False, side), labels[at : at + AT_ONCE]) for at in starts)
-        return Blocks(len(labels), pieces)
-
-    return Source(split(*arrays[:2]), split(*arrays[2:4]), arrays.class_names)
+    train, test = (in_pieces(*split, False, side) for split in (arrays[:2], arrays[2:4]))
+    return Source(train, test, arrays.class_names)
 
 
 def _examples(source: Official, contents: list[bytes]) -> tuple[Images, Labels]:

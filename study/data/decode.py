@@ -26,6 +26,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from study.data.arrays import Images, Levels, count_levels
 from study.data.pictures import UnreadableImageError, read
 from study.data.sources import Files
+from study.environment import usable_cores
 from study.errors import StudyError
 
 Job = tuple[str, int, int, list[tuple[str, "str | bytes"]]]  # file, offset in it, side of the images, names and files
@@ -68,7 +69,7 @@ def decoded(files: Files, path: Path, offset: int, side: int, title: str) -> Ite
     finished = dict(_notes(notes))
     blocks = [(first, min(first + size, files.count)) for first in range(0, files.count, size)]
     missing = sum(last - first for first, last in blocks if first not in finished)
-    processes = min(cores(), missing // ALONE)
+    processes = min(usable_cores(), missing // ALONE)
     unreadable: list[str] = []
     with ExitStack() as stack:
         note = stack.enter_context(notes.open("a"))
@@ -119,11 +120,6 @@ def _notes(path: Path) -> Iterator[tuple[int, int]]:
         first, _, checksum = line.partition(" ")
         if first.isdigit() and checksum.isdigit():  # the last line may be cut; its block then fails its checksum
             yield int(first), int(checksum)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # ---------------------------------------------------------------- processes

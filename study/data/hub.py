@@ -5,6 +5,7 @@ Nothing of the data set is run: `datasets` reads parquet, archives and folders, 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,13 +100,8 @@ def _load(name: str, options: Mapping[str, str], cache: Path) -> Any:
 
 def _offline(error: BaseException | None) -> bool:
     while error is not None:
-        kind = type(error).__name__
-        if (
-            isinstance(error, ConnectionError | TimeoutError)
-            or "Connect" in kind
-            or "Offline" in kind
-            or "Timeout" in kind
-        ):
+        unreachable = isinstance(error, ConnectionError | TimeoutError)
+        if unreachable or re.search("Connect|Offline|Timeout", type(error).__name__):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from study.data.arrays import Labels
-from study.data.sources import Blocks, Pieces, Source, channels_last, fit, whole_labels
+from study.data.sources import AT_ONCE, Blocks, Pieces, Source, channels_last, fit, whole_labels
 from study.errors import StudyError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
-AT_ONCE = 256  # images that are read before they are written
 
 
 def recipe(path: Path) -> list[Any]:

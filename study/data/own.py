@@ -12,19 +12,18 @@ import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from study.data.sources import (
+    AT_ONCE,
     Blocks,
     Pieces,
     Source,
     as_array,
     channels_last,
-    fit,
+    in_pieces,
     one_image,
     whole_labels,
 )
 from study.errors import StudyError
 from study.own_files import OwnFile, beside, blamed, import_own
-
-AT_ONCE = 256  # images that are made before they are written
 
 
 def recipe(path: Path, name: str, switches: Mapping[str, str]) -> list[Any]:
@@ -84,9 +83,7 @@ def _split(split: Any, what: str, path: Path, name: str, side: int) -> Blocks:
         last = channels_last(images.dtype, images.shape, f"{what} images")
         if len(images) != len(labels):
             raise StudyError(f"{what} has {len(images)} images and {len(labels)} labels")
-        starts = range(0, len(labels), AT_ONCE)
-        pieces = ((fit(images[at : at + AT_ONCE], last, side), labels[at : at + AT_ONCE]) for at in starts)
-        return Blocks(len(labels), pieces)
+        return in_pieces(images, labels, last, side)
     if not hasattr(split, "__len__") or not hasattr(split, "__getitem__"):
         raise StudyError(f"{what} is {type(split).__name__}: give images and labels, or a sequence of (image, label)")
     with blamed(str(path), name):

@@ -247,22 +247,17 @@ class Entry(NamedTuple):
     folder: Path
 
 
-def _folders(data_dir: Path) -> Iterator[Path]:
+def _folders(data_dir: Path, partial: bool = False) -> Iterator[Path]:
     for place in dict.fromkeys((data_dir / "prepared", user_data_dir() / "prepared")):
         for folder in sorted(place.iterdir()) if place.is_dir() else ():
-            if folder.is_dir() and not folder.is_symlink() and folder.suffix != ".partial" and folder.name[0] != ".":
+            wanted = folder.name[0] != "." and (folder.suffix == ".partial") == partial
+            if wanted and folder.is_dir() and not folder.is_symlink():
                 yield folder
 
 
 def entries(data_dir: Path, thorough: bool = False) -> list[Entry]:
     """All prepared sets in the data folder and in the user's cache; if `thorough`, with every byte checked."""
-    partial = [
-        folder
-        for place in dict.fromkeys((data_dir / "prepared", user_data_dir() / "prepared"))
-        for folder in sorted(place.glob("*.partial"))
-        if folder.is_dir() and not folder.is_symlink()
-    ]
-    return [_entry(folder, thorough) for folder in (*_folders(data_dir), *partial)]
+    return [_entry(folder, thorough) for partial in (False, True) for folder in _folders(data_dir, partial)]
 
 
 def _entry(folder: Path, thorough: bool) -> Entry:

@@ -20,12 +20,10 @@ GAP = 2
 FONT = 14
 
 
-def contact_sheet(
-    data: Dataset, path: Path, per_class: int = 10, split: Literal["train", "test"] = "train", max_classes: int = 200
-) -> Path:
+def contact_sheet(data: Dataset, path: Path, per_class: int = 10, split: Literal["train", "test"] = "train") -> Path:
     """Write a PNG with the first images of each class, the class's name at the left, and return its path."""
     with atomic(path) as temporary:
-        sheet_of(data, per_class, split, max_classes).save(temporary, format="PNG")
+        sheet_of(data, per_class, split).save(temporary, format="PNG")
     return path
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from study.data.arrays import Images, Labels
+from study.data.arrays import Images, Labels, Rows
 from study.data.pictures import square
 from study.errors import StudyError
+
+AT_ONCE = 256  # images that are made before they are written
 
 Pieces = Iterator[tuple[Images, npt.NDArray[Any]]]  # uint8 (n, 3, S, S) and n labels
 
@@ -104,6 +106,13 @@ def as_array(value: Any, what: str) -> npt.NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise StudyError(f"{what} is {type(value).__name__}, not a picture, an array or a tensor")
     return array
+
+
+def in_pieces(images: Images | Rows, labels: Labels, last: bool | None, side: int) -> Blocks:
+    """A checked stack of images and its labels, each piece brought to size when its turn comes."""
+    starts = range(0, len(labels), AT_ONCE)
+    pieces = ((fit(images[at : at + AT_ONCE], last, side), labels[at : at + AT_ONCE]) for at in starts)
+    return Blocks(len(labels), pieces)
 
 
 # ---------------------------------------------------------------- labels

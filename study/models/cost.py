@@ -91,7 +91,7 @@ def macs_by_module(network: nn.Module, image_size: int) -> dict[str, int]:
     return {name: sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
 
 
-def activation_bytes(network: nn.Module, image_size: int, precision: str, batch: int = 8) -> int:
+def activation_bytes(network: nn.Module, image_size: int, precision: str) -> int:
     """What autograd keeps of a skeleton's training step, for one image."""
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, int] = {}
@@ -104,10 +104,10 @@ def activation_bytes(network: nn.Module, image_size: int, precision: str, batch:
         tensors.append(tensor)  # alive until the end, so that no storage's address is used twice
         return tensor
 
-    images = torch.zeros(batch, 3, image_size, image_size, device=_device_of(network))
+    images = torch.zeros(8, 3, image_size, image_size, device=_device_of(network))
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),
     ):
         network(images.to(memory_format=torch.channels_last))
-    return sum(kept.values()) // batch
+    return sum(kept.values()) // len(images)

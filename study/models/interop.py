@@ -36,6 +36,8 @@ from types import MethodType
 
 import torch
 from einops import rearrange
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from study.errors import StudyError
@@ -270,11 +272,6 @@ def _some(names: set[str]) -> str:
 
 
 def _read_safetensors(path: Path) -> object:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise StudyError(f"reading {path} needs the package safetensors: pip install safetensors") from None
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:  # the last: dtypes of another torch

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.config import OwnVariant, TimmVariant, Variant, own_reference, parse_variant
+from study.config import OwnVariant, TimmVariant, Variant, label_with, own_reference, parse_variant
 from study.errors import StudyError
 from study.models.interop import with_classifier
 from study.models.sizing import TOLERANCE, Budget
@@ -82,8 +82,7 @@ def label_of(text: str, variant: Variant) -> str:
         return text
     name, switches = parse_variant(text)
     found = {key: str(variant.switches[key]) if value == "?" else value for key, value in switches.items()}
-    inside = ",".join(f"{key}={found[key]}" for key in sorted(found))
-    return f"{name}[{inside}]" if inside else name
+    return label_with(name, found)
 
 
 def own_network(variant: OwnVariant, classes: int, image_size: int) -> nn.Module:

@@ -25,9 +25,8 @@ Five = tuple[int, int, int, int, int]
 class Published:
     """A published network and what its authors report of it.
 
-    `parameters` as printed, for 1000 classes; `macs` (multiply-adds of one image) and `top1` (percent, ImageNet-1K,
-    trained on it alone) by image side; `exact_parameters` where code was published; `source` of the figures. What was
-    not published is None or missing.
+    `parameters` as printed, for 1000 classes; `macs` (multiply-adds of one image) by image side; `exact_parameters`
+    where code was published; `source` of the figures. What was not published is None or missing.
 
     The paper calls its multiply-adds FLOPs. They lie 1 to 4 % above a count of convolutions and matrix products, the
     more the larger the image: softmax and bias, which grow with the square of the positions, must be counted too.
@@ -37,7 +36,6 @@ class Published:
     source: str
     parameters: float | None = None
     macs: dict[int, float] = field(default_factory=dict)
-    top1: dict[int, float] = field(default_factory=dict)
     exact_parameters: int | None = None
 
 
@@ -58,28 +56,24 @@ COATNET: dict[str, Published] = {
         parameters=25e6,
         source="Tables 4 and 13",
         macs={224: 4.2e9, 384: 13.4e9},
-        top1={224: 81.6, 384: 83.9},
     ),
     "coatnet_1": Published(
         _coatnet((2, 2, 6, 14, 2), (64, 96, 192, 384, 768)),
         parameters=42e6,
         source="Tables 4 and 13",
         macs={224: 8.4e9, 384: 27.4e9},
-        top1={224: 83.3, 384: 85.1},
     ),
     "coatnet_2": Published(
         _coatnet((2, 2, 6, 14, 2), (128, 128, 256, 512, 1024)),
         parameters=75e6,
         source="Tables 4 and 13",
         macs={224: 15.7e9, 384: 49.8e9, 512: 96.7e9},
-        top1={224: 84.1, 384: 85.7, 512: 85.9},
     ),
     "coatnet_3": Published(
         _coatnet((2, 2, 6, 14, 2), (192, 192, 384, 768, 1536)),
         parameters=168e6,  # arXiv v2; the NeurIPS camera-ready prints 167M
         source="Tables 4 and 13",
         macs={224: 34.7e9, 384: 107.4e9, 512: 203.1e9},
-        top1={224: 84.5, 384: 85.8, 512: 86.0},
     ),
     "coatnet_4": Published(
         _coatnet((2, 2, 12, 28, 2), (192, 192, 384, 768, 1536)),
@@ -105,12 +99,8 @@ COATNET: dict[str, Published] = {
         source="Table 5",
         macs={512: 2586e9},
     ),
-    "coatnet_2_v1": Published(
-        _coatnet((2, 2, 2, 18, 2), (128, 128, 256, 512, 1024)), source="Table 7, V1", top1={224: 83.4}
-    ),
-    "coatnet_2_v2": Published(
-        _coatnet((2, 2, 8, 12, 2), (128, 128, 256, 512, 1024)), source="Table 7, V2", top1={224: 84.0}
-    ),
+    "coatnet_2_v1": Published(_coatnet((2, 2, 2, 18, 2), (128, 128, 256, 512, 1024)), source="Table 7, V1"),
+    "coatnet_2_v2": Published(_coatnet((2, 2, 8, 12, 2), (128, 128, 256, 512, 1024)), source="Table 7, V2"),
     "coatnet_3_v1": Published(  # trained on ImageNet-21K: 53.0 there, 87.4 fine-tuned
         _coatnet((2, 2, 2, 18, 2), (192, 192, 384, 768, 1536)), source="Table 7, V1"
     ),
@@ -133,7 +123,6 @@ COAT: dict[str, Published] = {
         parameters=5.5e6,
         source=_README,
         macs={224: 4.35e9},
-        top1={224: 78.3},
         exact_parameters=5_498_844,
     ),
     "coat_mini": Published(
@@ -141,7 +130,6 @@ COAT: dict[str, Published] = {
         parameters=10e6,
         source=_README,
         macs={224: 6.82e9},
-        top1={224: 81.0},
         exact_parameters=10_337_308,
     ),
     "coat_small": Published(
@@ -149,7 +137,6 @@ COAT: dict[str, Published] = {
         parameters=22e6,
         source=_README,
         macs={224: 12.61e9},
-        top1={224: 82.1},
         exact_parameters=21_694_212,
     ),
     "coat_lite_tiny": Published(
@@ -157,7 +144,6 @@ COAT: dict[str, Published] = {
         parameters=5.7e6,
         source=_README,
         macs={224: 1.60e9},
-        top1={224: 77.5},
         exact_parameters=5_722_856,
     ),
     "coat_lite_mini": Published(
@@ -165,7 +151,6 @@ COAT: dict[str, Published] = {
         parameters=11e6,
         source=_README,
         macs={224: 2.00e9},
-        top1={224: 79.1},
         exact_parameters=11_012_584,
     ),
     "coat_lite_small": Published(
@@ -173,7 +158,6 @@ COAT: dict[str, Published] = {
         parameters=20e6,
         source=_README,
         macs={224: 3.96e9},
-        top1={224: 81.9},
         exact_parameters=19_839_528,
     ),
     "coat_lite_medium": Published(
@@ -181,7 +165,6 @@ COAT: dict[str, Published] = {
         parameters=45e6,
         source=_README,
         macs={224: 9.81e9, 384: 28.73e9},
-        top1={224: 83.6, 384: 84.5},
         exact_parameters=44_572_456,
     ),
 }

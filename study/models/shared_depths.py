@@ -28,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from study.config import LAYOUTS, Blocks, CoAtNetVariant
+from study.config import LAYOUTS, Blocks, CoAtNetVariant, check_budget
 from study.errors import StudyError
 from study.models.closed_forms import coatnet_cost
 from study.models.coatnet import stage_sides
@@ -41,7 +41,6 @@ from study.models.sizing import (
     WIDTH_PROPORTIONS,
     Budget,
     Five,
-    check_amount,
 )
 
 SPREAD = 0.05
@@ -83,7 +82,7 @@ def matched_at_shared_depths(name: str, budget: Budget, blocks: Blocks, depths: 
     The shared depths follow from `budget` with its own blocks; `blocks` are the layout's, with its switches.
     Raises StudyError if the side does not divide, or if nothing comes within 1 %.
     """
-    check_amount(budget)
+    check_budget(budget.amount, budget.match)
     variant = CoAtNetVariant(
         layout=name, depths=depths or (2, 1, 1, 1, 1), widths=(8,) * 5, strides=budget.strides, blocks=blocks
     )
@@ -130,9 +129,7 @@ def _five(numbers: np.ndarray) -> Five:
     return a, b, c, d, e
 
 
-_WIDTHS = tuple(itertools.product((8, 4), (WIDTH_GROWTH,))) + tuple(
-    itertools.product((8, 4), (WIDTH_GROWTH_OF_GIVEN_DEPTHS,))
-)
+_WIDTHS = tuple((step, growth) for growth in (WIDTH_GROWTH, WIDTH_GROWTH_OF_GIVEN_DEPTHS) for step in (8, 4))
 
 
 @lru_cache

@@ -26,7 +26,7 @@ from typing import Literal
 
 import numpy as np
 
-from study.config import LARGEST, Blocks, CoAtNetVariant, ViTRelVariant
+from study.config import Blocks, CoAtNetVariant, ViTRelVariant, check_budget
 from study.errors import StudyError
 from study.models.closed_forms import Cost, coatnet_cost, vit_cost
 from study.models.coatnet import stage_sides
@@ -76,21 +76,12 @@ class Budget:
         return "macs" if self.match == "parameters" else "parameters"
 
 
-def check_amount(budget: Budget) -> None:
-    """Raises StudyError for a budget beyond what is searched."""
-    if budget.amount > LARGEST[budget.match]:
-        raise StudyError(
-            f"a budget of {budget.amount:,} {budget.match} is beyond {LARGEST[budget.match]:,}, up to which sizes are "
-            "searched for: name a published network, such as coatnet_6"
-        )
-
-
 def matched(name: str, budget: Budget, depths: Five | None = None) -> CoAtNetVariant | ViTRelVariant:
     """The network of layout `name` (`C-C-T-T`, ..., or `ViT_REL`) that fits `budget`; `depths` of S0-S4 may be given.
 
     Raises StudyError if the side does not divide, or if nothing comes within 1 % (naming the nearest that does).
     """
-    check_amount(budget)
+    check_budget(budget.amount, budget.match)
     patch = math.prod(budget.strides[:4])
     if name == "ViT_REL":
         stage_sides(ViTRelVariant(patch=patch, depth=1, width=8), budget.image_size)

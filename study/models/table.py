@@ -152,7 +152,7 @@ def shape(variant: Variant, image_size: int) -> tuple[tuple[int, ...], tuple[int
             return (), (), ()
 
 
-def published_rows(classes: int = 1000) -> Iterator[Row]:
+def published_rows() -> Iterator[Row]:
     """The published networks, counted at 224 pixels and at every other side with published multiply-adds.
 
     Differences are in percent of what was published. The printed parameters are of whatever side the paper means: a
@@ -161,7 +161,7 @@ def published_rows(classes: int = 1000) -> Iterator[Row]:
     for name, published in PUBLISHED.items():
         depths, widths, _ = shape(published.variant, 224)
         for side in sorted({224, *published.macs}):
-            network = skeleton(published.variant, classes, side)
+            network = skeleton(published.variant, 1000, side)
             parameters, macs = count_parameters(network), macs_by_module(network, side)["Global"]
             yield {
                 "variant": name,

@@ -25,13 +25,14 @@ from study.errors import Gone, StudyError
 from study.files import remove_temporaries
 from study.sweep import attempts
 from study.sweep.attempts import BEAT, Fenced, Hold, Watch
-from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, WORN, Order
-from study.sweep.store import Store, stop_token
+from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, WORN, Order, stale
+from study.sweep.store import Store
 
 if TYPE_CHECKING:
     from study.data import Dataset
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+TOLD = 30  # lines of a failed run's log that its record has
 LOOK_AGAIN = 0.5  # seconds between two looks for a run to take
 
 
@@ -172,14 +173,15 @@ class Agent:
     def _fail(self, folder: Path, words: str) -> None:
         with (folder / "log.txt").open("a", encoding="utf-8") as log:
             log.write(words.rstrip() + "\n")
-        attempts.fail(folder, _tail(folder / "log.txt"))
+        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        attempts.fail(folder, "\n".join(lines[-TOLD:]))
 
     def _beat(self) -> None:
         """The heart: also while a step takes long, and, between runs, an ear for who asks to stop."""
         while not self.stop.is_set() or self.hold is not None:
             if (hold := self.hold) is not None:
                 hold.beat()
-            if any(stop_token(Path(folder)) != known for folder, known in self.order.folders.items()):
+            if stale(self.order):
                 self.stop.set()
             time.sleep(BEAT)
 
@@ -206,10 +208,6 @@ def _broken(words: str) -> int:
     with suppress(OSError):  # the log may lie on a disk that is full, or gone
         print(words, file=sys.stderr, flush=True)
     return BROKEN
-
-
-def _tail(path: Path, lines: int = 30) -> str:
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 def _at_end_of_input(stop: threading.Event) -> None:

@@ -50,7 +50,6 @@ class Attempt:
     born: str = ""  # when its process started, in the machine's own terms
     agent: str = ""
     code: str = ""  # version of the code
-    started: str = ""
     beat: Beat = field(default_factory=dict)
     beat_at: float = 0.0  # time of the file of the last heartbeat
 
@@ -225,15 +224,15 @@ def killed_in_place(folder: Path, before: int) -> int | None:
     return steps.pop()
 
 
-def fail(folder: Path, log: str, code: int = 1) -> None:
+def fail(folder: Path, log: str) -> None:
     """Record that the run failed, with the end of what it said."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / "failed.json", {"when": when, "exit_code": code, "log": log})
+    write_json(folder / "failed.json", {"when": when, "log": log})
 
 
 # ---------------------------------------------------------------- processes
 
-_CLAIM = ("token", "machine", "host", "pid", "born", "agent", "code", "started")
+_CLAIM = ("token", "machine", "host", "pid", "born", "agent", "code")
 
 
 @lru_cache

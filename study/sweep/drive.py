@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from study.config import Run
 from study.sweep import attempts
 from study.sweep.attempts import Watch
-from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, Ended, Executor, Order
+from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, Ended, Executor, Order, stale
 from study.sweep.store import Store, stop_token
 
 STOP_SECONDS = 120  # an agent finishes its step, or its evaluation, before it checkpoints
@@ -228,7 +228,7 @@ class _Drive:
             return signal.strsignal(interrupts[0]) or "a signal"
         if self.deadline is not None and time.monotonic() > self.deadline:
             return "the time limit"
-        if any(stop_token(Path(folder)) != known for folder, known in order.folders.items()):
+        if stale(order):
             return "study stop"
         return "a failed run, with --fail-fast" if self.fail_fast and self.outcome.failed else ""
 

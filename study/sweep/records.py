@@ -11,8 +11,6 @@ from study.config import Run, parse_model
 from study.errors import StudyError
 from study.files import checksum, read_json, seal
 
-__all__ = ["FILES", "Damaged", "Record", "read_json", "read_record", "read_run", "sound_weights"]
-
 FILES = ("run.json", "metrics.jsonl", "result.json")
 REQUIRED = {"status", "samples", "seconds", "final", "environment"}  # of result.json
 

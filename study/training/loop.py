@@ -35,6 +35,8 @@ from study.training.optimizer import learning_rate
 from study.training.start import build_from
 from study.training.step import Stepper
 
+CHECKPOINT_SECONDS = 60  # between two checkpoints
+
 Row = dict[str, Any]
 
 
@@ -51,7 +53,6 @@ def train(
     on_progress: Callable[[Row], None] = lambda live: None,
     on_row: Callable[[Row], None] = lambda row: None,
     before_write: Callable[[], None] = lambda: None,
-    checkpoint_seconds: float = 60,
 ) -> Row | None:
     """Train `run` to its end in `folder` and return its result, or None if `should_stop` said so on the way.
 
@@ -151,7 +152,7 @@ def train(
             progress.metrics_bytes, progress.metrics_sha256 = metrics.bytes, metrics.sha.hexdigest()
 
         stops = should_stop() and progress.step < steps
-        if stops or time.monotonic() - saved > checkpoint_seconds:
+        if stops or time.monotonic() - saved > CHECKPOINT_SECONDS:
             progress.seconds = clock.seconds()
             unread = losses[: 0 if evaluates else since]
             before_write()

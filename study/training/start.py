@@ -37,13 +37,10 @@ def build_from(start: Start, variant: Variant, classes: int, image_size: int, se
             f"the weights in {path} are not those that this run was planned with (their fingerprint is {found}, not "
             f"{start.weights}): bring the old file back, or give the same study transfer again for a run from the new"
         )
-    if isinstance(variant, TimmVariant | OwnVariant):  # those without position tables take any side, the others do not
-        network = build(variant, classes, image_size, seed)
-        load_weights(network, path, new_classifier=True)
-        return network
-    network = build(variant, classes, start.image_size, seed)
+    ours = not isinstance(variant, TimmVariant | OwnVariant)  # the others take any side if they have no position tables
+    network = build(variant, classes, start.image_size if ours else image_size, seed)
     load_weights(network, path, new_classifier=True)
-    return resize(network, image_size)
+    return resize(network, image_size) if ours else network
 
 
 def freeze(network: nn.Module) -> None:

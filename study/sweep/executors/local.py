@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.environment import usable_cores
 from study.errors import StudyError
 from study.sweep.executors import AGENT, Ended, Order
 
@@ -60,11 +61,6 @@ def slots(device: str, jobs: int | None) -> list[Slot]:
             raise StudyError("--device mps: torch sees no Apple GPU on this machine")
         return [Slot("mps", ONE_THREAD)] * (jobs or 1)
     raise StudyError(f"--device {device}: choose auto, cpu, mps, cuda or cuda:N")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Local:
