@@ -257,7 +257,7 @@ def test_runs_that_have_not_ended_well_are_left_out_and_named(pretrained: Store,
     assert sources.skipped == (
         "C-C-T-T seed 0 is missing",
         "C-C-T-T seed 1 is diverged",
-        "C-T-T-T seed 0 has no weights.pt: train it again",
+        "C-T-T-T seed 0 has no weights.pt: delete its folder and train it again",
     )
     with pytest.raises(StudyError, match="no finished run to start from: C-C-T-T seed 0 is missing"):
         sources_of_folder(folder, ["cctt"], [0])
