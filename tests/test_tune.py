@@ -14,7 +14,7 @@ from study.config import Claim, Data, Experiment, Fractals, Run, Training
 from study.data import load
 from study.designs import COMPLETE, INCOMPLETE, Grid, Options, Plain, Rates, carry_out
 from study.errors import StudyError
-from study.report.console import rank
+from study.report.console import finish_sweep, rank
 from study.report.sections import read_sections
 from study.report.tuning_table import tuning_table
 from study.results import load as load_results
@@ -316,6 +316,32 @@ def test_the_ranking_is_stated_at_tuned_rates_and_at_the_shared_one(
         0.1 * np.log10(3)
     )
     assert len(found["claims"]) == len(found["at_shared_rate"]["claims"]) == 1
+
+
+def test_a_ranking_whose_runs_have_not_begun_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep that was interrupted at tuned rates; one whose runs were made before there were tuned rates."""
+    claims = (Claim(ranking="C-C-T-T > ViT_REL", readout="accuracy_at_matched_loss"),)
+    plain = EXPERIMENT.model_copy(update={"claims": claims})
+    rates = plain.model_copy(update={"rates": BEST})
+    pretend(monkeypatch, accuracy, stop_after=4)
+    begun = sweep(rates, tmp_path / "begun").folder
+    pretend(monkeypatch, accuracy)
+    before = sweep(plain, tmp_path / "before").folder
+    Store.create(before, make_plan(rates).experiment)
+    for folder, place, lacking in (
+        (begun, 1, "at the learning rate 0.001 for all"),
+        (before, 0, "at tuned learning rates"),
+    ):
+        out = Console(file=io.StringIO(), width=200)
+        finish_sweep(folder, out, QUIET, as_json=False)
+        assert f"\nno finished run {lacking} yet.\n" in out.file.getvalue()  # type: ignore[attr-defined]
+        rank(load_results(folder), QUIET, as_json=True)
+        own = json.loads(capsys.readouterr().out)
+        views = [own, own["at_shared_rate"]]
+        assert (views[place]["readouts"], views[place]["cautions"]) == ({}, [f"no finished run {lacking} yet"])
+        assert (views[place]["claims"], len(views[1 - place]["claims"])) == ([], 1)
 
 
 def test_the_report_states_both_rankings_the_grid_and_the_split_policy(swept: Path) -> None:

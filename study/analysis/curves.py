@@ -25,9 +25,9 @@ def improvements(curves: pd.DataFrame) -> pd.DataFrame:
     These are the corners of the running minimum: loss falls strictly from row to row of a run, so that accuracy and
     samples are functions of it. The untrained network (step 0) and losses without a logarithm take no part.
     """
-    curves = curves.sort_values("step", kind="stable")
+    curves = curves.sort_values("step", kind="stable").astype({"probe_loss": float})  # of no rows it is object
     curves = curves[(curves["step"] > 0) & (curves["probe_loss"] > 0) & np.isfinite(curves["probe_loss"])]
-    losses = curves["probe_loss"].astype(float)
+    losses = curves["probe_loss"]
     lowest = losses.groupby(curves["run"]).cummin()
     return curves[losses < lowest.groupby(curves["run"]).shift(fill_value=np.inf)]
 

@@ -41,11 +41,12 @@ def rank(
 
     All of it view by view: where learning rates are tuned, at these and again at the rate that all variants share.
     """
-    if not len(results.view.runs):
+    ran = {variant for view in (results.view, *results.views[1:]) for variant in view.runs["variant"]}
+    if not ran:
         raise StudyError(f"{results.folder} has no finished run to rank")
     claims, readouts = results.experiment.claims, [results.key(name) for name in readouts]
     if ranking is not None:
-        known = {*results.experiment.variants, *results.view.runs["variant"]}
+        known = {*results.experiment.variants, *ran}
         if strangers := [name for name in Claim(ranking=ranking).order.variants if name not in known]:
             raise StudyError(
                 f"--claim names {', '.join(strangers)}, which {results.folder} lacks: it has {', '.join(sorted(known))}"
@@ -83,10 +84,12 @@ def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha
 def _show_view(view: View, names: Sequence[str], claims: Sequence[Claim], console: Console) -> None:
     if view.title:
         say(f"\n{view.title}", console, "bold")
-    for name in names:
+    for name in names if len(view.runs) else ():
         show(readout_summary(name, view), console)
     for caution in view.cautions:
         say(f"{caution}.", console, "yellow")
+    if not len(view.runs):
+        return
     for claim in claims:
         show_verdict(view.verdict(claim), view.find(claim.readout).unit, console)
     for verdict in view.explorations if claims == view.claims else []:
@@ -139,6 +142,8 @@ def _ranking_json(results: Results, names: Sequence[str], claims: Sequence[Claim
 
 
 def _view_json(view: View, names: Sequence[str], claims: Sequence[Claim]) -> dict[str, Any]:
+    if not len(view.runs):
+        return {"readouts": {}, "claims": [], "cautions": view.cautions}
     readouts = {
         name: {
             "ranking": json.loads(view.summary(name).to_json(orient="records")),
@@ -165,7 +170,7 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
     """
     results = load(folder)
     written = results.write_tables()
-    if len(results.runs):
+    if any(len(view.runs) for view in results.views):
         figures = plot_all(results.view.curves, results.view.runs, folder / "figures", formats=("svg",))
         stated = results.experiment.claims if claims or results.looks else ()
         if as_json:
@@ -173,7 +178,8 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
         else:
             for view in results.views:
                 _show_view(view, readouts_of(results), stated, console)
-        say("figures: " + ", ".join(map(str, figures)), say_to)
+        if figures:
+            say("figures: " + ", ".join(map(str, figures)), say_to)
     elif as_json:
         print_json({"readouts": {}, "claims": []})
     for damaged in results.damaged:

@@ -82,7 +82,9 @@ def plot_all(
 
 
 def drawable(names: Iterable[str], curves: pd.DataFrame) -> list[str]:
-    """Those figures that show something: differences take two variants, and a gap must be there."""
+    """Those figures that show something: any takes curves, differences two variants, and a gap must be there."""
+    if curves.empty:
+        return []
     gaps = (curves["probe_accuracy"] - curves["test_accuracy"]).groupby([curves["variant"], curves["step"]]).mean()
     absent = {
         "difference_at_loss": curves["variant"].nunique() < 2,
