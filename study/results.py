@@ -54,6 +54,7 @@ class Unfinished:
 
     label: str
     seed: int
+    lr: float
     failure: dict[str, Any]
 
 
@@ -132,7 +133,7 @@ class Results:
                 elif (folder / "run.json").exists():
                     run = read_run(folder)
                     failure = read_json(folder / "failed.json") if (folder / "failed.json").exists() else {}
-                    unfinished.append(Unfinished(run.label, run.seed, failure))
+                    unfinished.append(Unfinished(run.label, run.seed, run.training.lr, failure))
             except StudyError as error:
                 damaged.append(str(error))
         places = {label: place for place, label in enumerate(self.experiment.variants)}

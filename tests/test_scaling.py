@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from study.errors import StudyError
 from study.report.console import plot_scaling
 from study.report.console import scale as show_scale
 from study.report.page import Report, read_report, write_latex, write_markdown, write_page
+from study.report.provenance import provenance
 from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
 from study.results import load as load_results
@@ -292,6 +294,12 @@ def test_sizes_that_were_interrupted_continue_with_what_is_missing(
     assert sweep(FAMILY, folder) == INCOMPLETE
     assert len(first.ended) == 5
     assert [len(member.runs) for member in load_results(folder).members] == [4, 1, 0, 0]
+    shutil.rmtree(folder / "320-images")  # as if the limit had come a moment before
+    assert provenance(load_results(folder)).troubles == (
+        "80-images: Without a result: C-C-T-T seed 1, ViT_REL seed 0, ViT_REL seed 1.",
+        "160-images: Without a result: C-C-T-T seed 0, C-C-T-T seed 1, ViT_REL seed 0, ViT_REL seed 1.",
+        "320-images: not begun.",
+    )
     second = pretend(monkeypatch, accuracy)
     assert sweep(FAMILY, folder) == COMPLETE
     assert len(second.ended) == 4 * 4 - 5

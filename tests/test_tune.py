@@ -14,7 +14,9 @@ from study.config import Claim, Data, Experiment, Fractals, Run, Training
 from study.data import load
 from study.designs import COMPLETE, INCOMPLETE, Grid, Options, Plain, Rates, carry_out
 from study.errors import StudyError
+from study.files import write_json
 from study.report.console import finish_sweep, rank
+from study.report.provenance import provenance
 from study.report.sections import read_sections
 from study.report.tuning_table import tuning_table
 from study.results import load as load_results
@@ -356,6 +358,33 @@ def test_the_report_states_both_rankings_the_grid_and_the_split_policy(swept: Pa
     made = dict(section.provenance.table.rows)
     assert "20 validation images" in made["learning rates"]
     assert "the test images took no part" in made["learning rates"]
+
+
+def test_troubles_are_told_at_both_rates_and_what_was_run_at_the_shared_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = EXPERIMENT.model_copy(update={"rates": {"C-C-T-T": 1e-3, "ViT_REL": 3e-3}})
+
+    def told(folder: Path) -> tuple[str, tuple[str, ...]]:
+        made = provenance(load_results(folder))
+        return dict(made.table.rows)["learning rates"].rpartition(". ")[2], made.troubles
+
+    pretend(monkeypatch, accuracy, stop_after=4)
+    folder = sweep(rates, tmp_path / "tiny").folder
+    without = "Without a result: ViT_REL seed 0 at 0.001, ViT_REL seed 1 at 0.001."
+    assert told(folder) == ("At 0.001 2 of 4 runs have a result.", (without,))  # of both tables: C-C-T-T
+    pretend(monkeypatch, lambda run: None if run.seed and run.training.lr == 1e-3 else accuracy(run))
+    assert told(sweep(rates, tmp_path / "tiny").folder)[0] == "All variants were run at 0.001 too."
+    store = sweep(rates, tmp_path / "other")
+    (left,) = (run for run in store.runs() if (run.label, run.seed, run.training.lr) == ("ViT_REL", 0, 1e-3))
+    (store.folder / "runs" / left.id / "result.json").unlink()
+    write_json(store.folder / "runs" / left.id / "failed.json", {"when": "", "exit_code": 1, "log": "no more"})
+    assert told(store.folder)[1] == (
+        "C-C-T-T seed 1 at 0.001 diverged within 10 steps: its loss was not finite.",
+        "ViT_REL seed 1 at 0.001 diverged within 10 steps: its loss was not finite.",
+        "ViT_REL seed 0 at 0.001 failed (exit code 1): no more",
+        "Without a result: ViT_REL seed 0 at 0.001.",
+    )
 
 
 def test_the_status_counts_both(swept: Path) -> None:
