@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from study.analysis import claims
@@ -27,6 +28,7 @@ from study.report.card import Card, card_of
 from study.report.claim_figures import forest_plot, rank_heat_map, relation_of
 from study.report.drawing import mean_and_interval
 from study.report.explore import of_curves, of_sizes
+from study.report.inline import inline_svg
 from study.report.live import watch
 from study.report.page import read_report, write_all, write_markdown, write_page
 from study.report.sections import title_of
@@ -153,6 +155,14 @@ def test_figures_take_the_pages_colours_and_font(page: Page) -> None:
     assert "DejaVu" not in drawn
     for neutral in ("#000000", "#444444", "#ffffff", "#e4e4e4"):
         assert neutral not in drawn
+
+
+def test_letters_of_a_figure_keep_their_digits() -> None:
+    figure = Figure()
+    figure.text(0.123456, 0.5, "se_ratio=0.125 and <0.0625>")
+    svg = inline_svg(figure, "x", "")
+    assert ">se_ratio=0.125 and &lt;0.0625&gt;</text>" in svg
+    assert not re.search(r"<[^>]*\d\.\d{3}", svg)  # points: a hundredth is enough
 
 
 def test_the_same_folder_gives_the_same_page(folder: Path, page: Page, tmp_path: Path) -> None:
