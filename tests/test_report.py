@@ -325,6 +325,16 @@ def test_several_folders_are_compared_claim_by_claim(tmp_path: Path) -> None:
     assert report.comparison.rows[0][0] in write_markdown(report, tmp_path / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("one_figure")
+def test_studies_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = [Claim(ranking="C-C-T-T > ViT_REL", readout="final_test_accuracy")]
+    monkeypatch.chdir(tmp_path)
+    folders = [results_folder(Path(place, "results"), results(FEW, (0, 1)), claims) for place in ("laptop", "cluster")]
+    report = read_report([*folders, results_folder(Path("results-3"), results(FEW, (0, 1)), claims)])
+    assert report.comparison is not None
+    assert report.comparison.header[2:] == ("laptop/results", "cluster/results", "results-3")
+
+
 def test_a_folder_without_results_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="not a results folder"):
         write_all([tmp_path], tmp_path / "report.html")
