@@ -26,8 +26,10 @@ from study.files import write_json
 from study.report import sections
 from study.report.card import Card, card_of
 from study.report.claim_figures import forest_plot, rank_heat_map, relation_of
+from study.report.console import finish_sweep
 from study.report.drawing import mean_and_interval
 from study.report.explore import of_curves, of_sizes
+from study.report.gallery import plot
 from study.report.inline import inline_svg
 from study.report.live import watch
 from study.report.page import read_report, write_all, write_markdown, write_page
@@ -291,6 +293,31 @@ def test_committed_tables_without_runs_give_the_same_answers(folder: Path, page:
     assert again.text.replace("\n", " ").split("How it was made")[0] == page.text.split("How it was made")[0]
     (committed / "environments.json").unlink(missing_ok=True)
     assert "it stands in the runs' own folders" in report_of(committed).text
+
+
+@pytest.mark.parametrize("alive", [1, 0])
+def test_variants_that_diverged_are_reported_without_a_comparison(tmp_path: Path, alive: int) -> None:
+    tables = results(FEW, (0, 1), epochs=8)
+    for variant in FEW[alive:]:
+        for seed in (0, 1):
+            tables = diverge(*tables, run=f"{variant}-{seed}")
+    folder = results_folder(tmp_path / "results", tables)
+    page = report_of(folder)
+    assert "s1-difference_at_loss" not in {figure.attributes["data-name"] for figure in page.all("figure")}
+    assert "ViT_REL seed 1 diverged within" in page.text
+    assert plot(load(folder), ["difference_at_loss"], ["svg"])[0]  # by name it is drawn, empty
+
+
+def test_runs_that_diverged_before_any_evaluation_end_a_sweep_and_have_no_figures(tmp_path: Path) -> None:
+    tables = results(FEW, (0, 1), epochs=8)
+    for run in tables[1]["run"]:
+        tables = diverge(*tables, run=run, after=0)
+    folder = results_folder(tmp_path / "results", tables)
+    console = Console(file=StringIO(), width=200)
+    finish_sweep(folder, console, console, as_json=False)
+    assert "figures:" not in console.file.getvalue()  # type: ignore[attr-defined]
+    paths, missing = plot(load(folder), ["train_loss"])
+    assert (paths, missing) == ([], [f"{folder} has no curves to draw: none of its runs was evaluated"])
 
 
 @pytest.mark.usefixtures("one_figure")
