@@ -131,6 +131,9 @@ def test_a_crossing_lies_where_lines_in_log_images_meet() -> None:
     assert zero_crossings(images, np.array([-1.0, 1, 2])) == [(pytest.approx(10**2.5), 1)]
     assert zero_crossings(images, np.array([3.0, 1, -1])) == [(pytest.approx(10**3.5), -1)]
     assert zero_crossings(images, np.array([-1.0, 0, 1])) == [(pytest.approx(1000), 1)]
+    assert zero_crossings(images, np.array([0.1, 0, -0.3])) == [(pytest.approx(1000), -1)]
+    equal = zero_crossings(np.append(images, 1e5), np.array([3.0, 0, 0, -1]))
+    assert equal == [(pytest.approx(10**3.5), -1)]  # the middle of where they are
     assert zero_crossings(images, np.array([-1.0, 0, -1])) == []  # a touch
     assert zero_crossings(images, np.array([1.0, -1, 1])) == [(pytest.approx(10**2.5), -1), (pytest.approx(10**3.5), 1)]
 
