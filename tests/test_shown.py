@@ -16,7 +16,7 @@ from study.analysis.statistics import draw_means
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Claim
 from study.report.table import number, shown_unit
-from study.report.tables import relations, size_and_cost
+from study.report.tables import relations, size_and_cost, who_leads
 from study.results import _points, load
 from tests.synthetic import curve, diverge, results, results_folder
 
@@ -193,6 +193,20 @@ def test_units_are_those_of_the_printed_numbers() -> None:
     assert (number(0.1234, "accuracy"), number(0.1234, "points", "+"), number(0.1234, "nats")) == (
         "12.34", "+12.34", "0.1234",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("last", "turns"), [(0.6, "1"), (0.4, "–")])
+def test_curves_turn_over_behind_the_losses_at_which_they_are_equal_and_not_where_they_touch(
+    last: float, turns: str
+) -> None:
+    curves = pd.concat(
+        [curve("A 0", [4, 2, 1, 0.5], [0.2, 0.3, 0.3, 0.5]), curve("B 0", [4, 2, 1, 0.5], [0.1, 0.3, 0.3, last])]
+    )
+    table = who_leads(curves, runs_of(curves))
+    assert table is not None
+    told = dict(zip(table.header, table.rows[0], strict=True))["turns over at"]
+    assert told.startswith(("0.99", turns))
+    assert "," not in told
 
 
 def test_size_and_cost_are_in_the_units_of_their_headers() -> None:

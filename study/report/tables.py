@@ -102,9 +102,11 @@ def who_leads(curves: pd.DataFrame, runs: pd.DataFrame) -> Table | None:
         found = difference_at_loss(alive, first, second)
         if len(found):
             loss = found["loss"].to_numpy()
-            ahead, shown = np.sign(found["difference"]), np.sign(found["low"]) + np.sign(found["high"])
+            shown = np.sign(found["low"]) + np.sign(found["high"])
             words = [_spans(loss, shown == 2 * sign) for sign in (1, -1)]
-            turns = [f"{loss[place]:.3g}" for place in np.flatnonzero(np.diff(ahead.to_numpy())) + 1]
+            ahead = np.sign(found["difference"].to_numpy())
+            apart = np.flatnonzero(ahead)  # a tie has no leader, and turns nothing over
+            turns = [f"{loss[place]:.3g}" for place in apart[1:][np.diff(ahead[apart]) != 0]]
             rows.append((first, second, *words, _ends(turns), f"{loss[0]:.3g} to {loss[-1]:.3g}"))
     header = ("first", "second", "first shown ahead at", "second shown ahead at", "turns over at", "compared at")
     note = (
