@@ -8,6 +8,8 @@ import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -26,12 +28,14 @@ from study.data import load
 from study.designs import COMPLETE, INCOMPLETE, Options, Sizes, carry_out
 from study.designs.sizes import on_parts
 from study.errors import StudyError
+from study.report.answer import of_sizes
 from study.report.console import plot_scaling
 from study.report.console import scale as show_scale
 from study.report.page import Report, read_report, write_latex, write_markdown, write_page
 from study.report.provenance import provenance
 from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
+from study.results import Results
 from study.results import load as load_results
 from study.sweep.plan import Facts, experiment_file, load_experiment, make_plan
 from study.sweep.status import status_of
@@ -153,6 +157,22 @@ def test_attention_overtakes_convolution_where_it_was_made_to() -> None:
     assert crossing.images.low < 4000 < crossing.images.high
     assert crossing.share == 1
     assert str(crossing).startswith("ViT_REL overtakes C-C-C-C at 4,000 images (")
+
+
+def test_a_leader_at_both_ends_that_was_overtaken_in_between_is_none_of_the_others() -> None:
+    accuracies = {"A": (0.5, 0.6, 0.9), "B": (0.4, 0.7, 0.8), "C": (0.1, 0.2, 0.1), "D": (0.05, 0.1, 0.2)}
+    rows = [(name, 0, 10 ** (k + 2), value) for name, own in accuracies.items() for k, value in enumerate(own)]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "images", "accuracy"])
+
+    def told(names: str) -> str:
+        some = table[table["variant"].isin([*names])]
+        results = SimpleNamespace(points=some, scaling=scale(some))
+        return of_sizes(cast("Results", results)).partition("10,000 training images A is first (90.00%)")[2]
+
+    assert told("ABCD") == ", the same, overtaken in between by B; 1 crossing among the others."
+    assert told("AB") == ", the same, overtaken in between by B."
+    assert told("ACD") == ", the same; 1 crossing among the others."
+    assert told("AC") == ", the same."
 
 
 def test_noisier_seeds_give_wider_intervals_and_one_seed_none() -> None:

@@ -69,10 +69,18 @@ def of_sizes(results: Results) -> str:
     if turn:
         end = f": {turn[-1]}"
     elif len(set(leaders)) == 1:
-        end = ", the same" if not crossings else f", the same; {len(crossings)} crossings among the others"
+        above = dict.fromkeys(each.overtakes for each in crossings if each.overtaken == leaders[0])
+        others = [each for each in crossings if leaders[0] not in (each.overtakes, each.overtaken)]
+        end = ", the same"
+        end += f", overtaken in between by {' and '.join(above)}" if above else ""
+        end += f"; {_crossings(len(others))} among the others" if others else ""
     else:
-        end = f", after {len(crossings)} crossings"
+        end = f", after {_crossings(len(crossings))}"
     return f"With {told[0]} in mean test accuracy, with {told[1]}{end}."
+
+
+def _crossings(count: int) -> str:
+    return f"{count} crossing{'' if count == 1 else 's'}"
 
 
 def of_transfer(results: Results) -> str:
