@@ -24,6 +24,7 @@ from study.config import Claim
 from study.errors import StudyError
 from study.files import write_json
 from study.report import sections
+from study.report.answer import of_sweep
 from study.report.card import Card, card_of
 from study.report.claim_figures import forest_plot, rank_heat_map, relation_of
 from study.report.console import finish_sweep
@@ -275,6 +276,13 @@ def test_a_claim_on_a_variant_without_runs_is_untested(tmp_path: Path) -> None:
     assert "untested: this experiment is without C-C-T-T, C-T-T-T, ViT_REL" in page.text
     assert "All pairs, explored: nothing was claimed of them" in page.text
     assert "C-C-C-C · C-C-C-T" in page.text
+
+
+def test_relations_of_claims_that_cannot_be_tested_are_counted(tmp_path: Path) -> None:
+    stated = [Claim(ranking=ranking) for ranking in ("C-C-T-T > ViT_REL", "C-C-C-C ~ C-C-C-T ~ C-C-T-T > ViT_REL")]
+    folder = results_folder(tmp_path / "results", results(FEW, (0, 1, 2, 3)), stated)
+    told = "Of 6 claimed relations 1 is confirmed, none contradicted, none undecided and 5 untested; in the means"
+    assert of_sweep(load(folder)).startswith(told)
 
 
 @pytest.mark.usefixtures("one_figure")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
+from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
 from study.report.table import Table, capitalised, number, shown_unit
@@ -18,8 +20,8 @@ def of_sweep(results: Results) -> str:
     """How many of the claimed relations hold, and who is first and last in the means, which claims nothing."""
     view = results.view
     verdicts = view.verdicts
-    claimed = [pair.verdict for verdict in verdicts for pair in verdict.relations]
-    if claimed:
+    claimed = [word for verdict in verdicts for word in _claimed(verdict)]
+    if {*claimed} - {"untested"}:
         told = f"{_counted(claimed)}; in the means"
     elif verdicts:
         told = f"{capitalised(verdicts[0].sentence)}; in the means"
@@ -29,14 +31,24 @@ def of_sweep(results: Results) -> str:
     return f"{told} {_ends(view, names[0])}."
 
 
+def _claimed(verdict: ClaimVerdict) -> list[str]:
+    """The verdict on each relation of a claim, in words; "untested" for each of one that is not tested."""
+    if not verdict.untested:
+        return [pair.verdict for pair in verdict.relations]
+    order = verdict.claim.order
+    return ["untested" for pair in combinations(range(len(order.variants)), 2) if order.relation(*pair)]
+
+
 def _counted(words: Sequence[str]) -> str:
-    """`Of 10 claimed relations 3 are confirmed, none contradicted and 7 undecided`."""
+    """`Of 16 claimed relations 3 are confirmed, none contradicted, 7 undecided and 6 untested`."""
     found, total = Counter(words), len(words)
     counts = [str(found[word] or "none") for word in WORDS]
     if total == 1:
         return f"The claimed relation is {words[0]}"
     first = f"{counts[0]} {'is' if found['confirmed'] < 2 else 'are'} confirmed"
-    return f"Of {total} claimed relations {first}, {counts[1]} contradicted and {counts[2]} undecided"
+    rest = [f"{counts[1]} contradicted", f"{counts[2]} undecided"]
+    rest += [f"{found['untested']} untested"] if found["untested"] else []
+    return f"Of {total} claimed relations {', '.join([first, *rest[:-1]])} and {rest[-1]}"
 
 
 def _ends(view: View, name: str) -> str:
@@ -92,9 +104,9 @@ def of_transfer(results: Results) -> str:
         best = part.groupby("variant")["accuracy"].mean().sort_values(ascending=False)
         rest = f", {best.index[-1]} last ({number(best.iloc[-1], 'accuracy')}%)" if len(best) > 1 else ""
         told.append(f"at {side} pixels {best.index[0]} is first ({number(best.iloc[0], 'accuracy')}%){rest}")
-    words = [pair.verdict for each in results.members for verdict in each.view.verdicts for pair in verdict.relations]
+    words = [word for each in results.members for verdict in each.view.verdicts for word in _claimed(verdict)]
     means = f"in mean accuracy after transfer, {'; '.join(told)}"
-    return f"{_counted(words)}; {means}." if words else f"{capitalised(means)}."
+    return f"{_counted(words)}; {means}." if {*words} - {"untested"} else f"{capitalised(means)}."
 
 
 # ---------------------------------------------------------------- several studies
