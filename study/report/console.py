@@ -35,11 +35,13 @@ MOST_VALUES = 12  # of a variant's, that are printed one by one
 
 def rank(
     results: Results, console: Console, as_json: bool = False, readouts: Sequence[str] = (), ranking: str | None = None,
-    margins: Mapping[str, float] | None = None, alpha: float = 0.05,
+    margins: Mapping[str, float] | None = None,
 ) -> None:  # fmt: skip
     """Readouts of a results folder and its claims, or one claim stated now, which is then called an exploration.
 
     All of it view by view: where learning rates are tuned, at these and again at the rate that all variants share.
+    `margins`, of the claim stated now, are its epsilon, delta and alpha; without them those of the experiment's first
+    claim by that readout, and 0.05.
     """
     ran = {variant for view in (results.view, *results.views[1:]) for variant in view.runs["variant"]}
     if not ran:
@@ -51,11 +53,13 @@ def rank(
             raise StudyError(
                 f"--claim names {', '.join(strangers)}, which {results.folder} lacks: it has {', '.join(sorted(known))}"
             )
-        before = next((claim for claim in claims if not readouts or claim.readout in readouts), Claim(ranking=ranking))
+        before = next(
+            (claim for claim in claims if not readouts or claim.readout == readouts[0]), Claim(ranking=ranking)
+        )
         chosen = {"epsilon": before.epsilon, "delta": before.delta} | dict(margins or {})
-        claims = (stated_claim(ranking, (readouts or [before.readout])[0], alpha=alpha, **chosen),)
+        claims = (stated_claim(ranking, (readouts or [before.readout])[0], **chosen),)
     elif margins:
-        raise StudyError("--epsilon and --delta go with --claim: the experiment's own claims keep their margins")
+        raise StudyError("--epsilon, --delta and --alpha go with --claim: the experiment's own claims keep theirs")
     names = list(readouts) or readouts_of(results)
     if as_json:
         print_json(_ranking_json(results, names, claims))
@@ -73,7 +77,7 @@ def readouts_of(results: Results) -> list[str]:
     return list(dict.fromkeys([*(claim.readout for claim in results.experiment.claims), "final_test_accuracy"]))
 
 
-def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha: float) -> Claim:
+def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha: float = 0.05) -> Claim:
     """A claim from the command line. Raises StudyError for margins that are not positive."""
     try:
         return Claim(ranking=ranking, readout=readout, epsilon=epsilon, delta=delta, alpha=alpha)
