@@ -9,7 +9,7 @@ from itertools import combinations
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
-from study.report.table import Table, capitalised, number, shown_unit
+from study.report.table import Table, capitalised, joined_unit, number, shown_unit
 from study.report.transfer import transfer_frame
 from study.results import Results
 
@@ -61,8 +61,7 @@ def _ends(view: View, name: str) -> str:
         return "there is no value to compare"
     seeds = view.runs["seed"].nunique()
     means = dict(zip(known["variant"], (number(mean, readout.unit) for mean in known["mean"]), strict=True))
-    unit = shown_unit(readout.unit)
-    unit = "%" if unit == "%" else f" {unit}"
+    unit = joined_unit("" if shown_unit(readout.unit) == "%" else " ", readout.unit)
     (first, best), *_, (last, worst) = [*means.items()] * 2
     told = f"{first} is first with {best}{unit}" + (f", {last} last with {worst}{unit}" if last != first else "")
     return f"of {seeds} seed{'s' if seeds > 1 else ''} {told} ({readout.title})"

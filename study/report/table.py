@@ -62,6 +62,12 @@ def shown_unit(unit: str, difference: bool = False) -> str:
     return unit
 
 
+def joined_unit(joint: str, unit: str, difference: bool = False) -> str:
+    """The unit behind `joint`, such as ", " or " in "; empty for numbers that have none."""
+    shown = shown_unit(unit, difference)
+    return f"{joint}{shown}" if shown else ""
+
+
 def capitalised(text: str) -> str:
     """A sentence's first letter made large, the rest left as it is; symbols such as ε stay what they are."""
     return text[:1].upper() + text[1:] if text[:1].isascii() else text
