@@ -475,6 +475,7 @@ def test_markdown_and_latex_hold_the_same_cells(folder: Path, tmp_path: Path) ->
 
 def test_latex_and_markdown_escape_what_would_break_them() -> None:
     assert latex_escape("ViT_REL 50% & a\\b {x}") == r"ViT\_REL 50\% \& a\textbackslash{}b \{x\}"
+    assert latex_escape("A ≳ B") == r"A $\stackrel{>}{\sim}$ B"  # \gtrsim is of amssymb
     table = Table("T", ("a|b", "n"), (("x|y", "1"),))
     assert r"| x\|y | 1 |" in to_markdown(table)
     assert "x|y & 1" in to_latex(table)

@@ -117,8 +117,9 @@ def _bar(cells: Iterable[str]) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", ">": "$>$", "<": "$<$", "≈": r"$\approx$", "≥": r"$\geq$",
-    "≫": r"$\gg$", "≳": r"$\gtrsim$", "≠": r"$\neq$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$",
-    "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "τ": r"$\tau$", "α": r"$\alpha$", "–": "--", "…": r"\dots{}",
+    "≫": r"$\gg$", "≳": r"$\stackrel{>}{\sim}$", "≠": r"$\neq$", "±": r"$\pm$", "×": r"$\times$",
+    "·": r"$\cdot$", "−": "$-$", "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "τ": r"$\tau$", "α": r"$\alpha$",
+    "–": "--", "…": r"\dots{}",
 }  # fmt: skip
 
 
