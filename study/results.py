@@ -27,7 +27,7 @@ from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.config import Claim, Experiment, canonical_label, own_reference
 from study.errors import StudyError
-from study.files import atomic, read_json, write_json
+from study.files import atomic, read_json, read_text, write_json
 from study.sweep.looks import Looks, read_looks
 from study.sweep.members import Members, read_members
 from study.sweep.records import Record, read_record, read_run
@@ -107,6 +107,13 @@ class Results:
     def tuned(self) -> Tuned | None:
         """How learning rates were tuned, if they were."""
         return read_tuned(self.folder)
+
+    @cached_property
+    def commands(self) -> list[str]:
+        """The commands that were given here, the first one first."""
+        path = self.folder / "commands.txt"
+        lines = read_text(path).splitlines() if path.exists() else []
+        return list(filter(None, map(str.strip, lines)))
 
     @cached_property
     def claims_history(self) -> list[dict[str, Any]]:

@@ -29,8 +29,8 @@ from study.designs import COMPLETE, INCOMPLETE, Options, Sizes, carry_out
 from study.designs.sizes import on_parts
 from study.errors import StudyError
 from study.report.answer import of_sizes
-from study.report.console import plot_scaling
 from study.report.console import scale as show_scale
+from study.report.gallery import plot
 from study.report.page import Report, read_report, write_latex, write_markdown, write_page
 from study.report.provenance import provenance
 from study.report.scaling_figures import SCALING_FIGURES, drawable
@@ -381,7 +381,7 @@ def test_sizes_are_told_one_by_one(grown: Path) -> None:
 def test_a_family_opens_with_its_own_answer_and_folds_its_members(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.report.sections.FIGURES_SHOWN", ("accuracy_at_loss",))  # of members: they take time
     found = load_results(grown)
-    plot_scaling(found)
+    plot(found, list(drawable(found.scaling)))
     report = read_report([grown])
     (section,) = report.sections
     assert [member.folder.name for member in section.members] == [f"{size}-images" for size in (32, 80, 160, 320)]

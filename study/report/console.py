@@ -17,8 +17,8 @@ from study.analysis.views import View
 from study.config import Claim, sentence
 from study.errors import StudyError
 from study.files import atomic, write_json
-from study.report.drawing import save
-from study.report.figures import FORMATS, plot_all
+from study.report.figures import plot_all
+from study.report.gallery import plot
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
 from study.report.table import Table, number, print_json, say, show
@@ -222,18 +222,9 @@ def scale(results: Results, console: Console, as_json: bool = False) -> None:
     write_json(folder / "scaling.json", told)
     with atomic(folder / "points.csv") as temporary:
         results.points.to_csv(temporary, index=False)
-    written = [folder / "points.csv", folder / "scaling.json", *plot_scaling(results)]
+    written = [folder / "points.csv", folder / "scaling.json", *plot(results, list(drawable(scaling)))[0]]
     if not as_json:
         say("written: " + ", ".join(map(str, written)), console)
-
-
-def plot_scaling(results: Results) -> list[Path]:
-    """Write the figures over sizes as SVG and PDF; the paths."""
-    written = []
-    for name, kind in drawable(results.scaling).items():
-        figure = kind.draw(results.points, results.scaling)
-        written += [save(figure, results.folder / "figures" / f"{name}.{suffix}", kind.title) for suffix in FORMATS]
-    return written
 
 
 def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bool) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from study.config import Experiment
-from study.files import read_text
 from study.report.table import Table
 from study.results import SHARED, Results
 
@@ -46,7 +45,7 @@ def provenance(results: Results) -> Provenance:
     sweeps = results.members or [results]
     parts = [each for each in sweeps if len(each.runs)] or [results]
     recorded = [environment for each in parts for environment in each.environments]
-    commands = [command for each in parts for command in _commands(each)]
+    commands = [command for each in parts for command in each.commands]
     rows = [
         *(("command", command) for command in dict.fromkeys(commands)),
         *_looks(results),
@@ -73,13 +72,6 @@ def _time(parts: Sequence[Results]) -> tuple[str, str]:
     minutes = runs["seconds"].sum() / 60
     took = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
     return "training time", f"{took} over {len(runs)} runs, evaluation excluded"
-
-
-def _commands(results: Results) -> list[str]:
-    """The commands that were given, one a line of `commands.txt`."""
-    path = results.folder / "commands.txt"
-    lines = read_text(path).splitlines() if path.exists() else []
-    return list(filter(None, map(str.strip, lines)))
 
 
 def _looks(results: Results) -> Iterable[tuple[str, str]]:
@@ -161,9 +153,9 @@ def _troubles(results: Results) -> Iterable[str]:
     diverged, missing = [], []
     for end, (runs, _) in results.tables.items():
         own = {} if end else experiment.rates
-        for run in runs[runs["status"] == "diverged"].itertuples():
-            name = named(run.variant, run.seed, own.get(run.variant, shared))
-            diverged.append(f"{name} diverged within {run.steps:,} steps: its loss was not finite.")
+        for run in runs[runs["status"] == "diverged"].to_dict("records"):
+            name = named(run["variant"], run["seed"], own.get(run["variant"], shared))
+            diverged.append(f"{name} diverged within {run['steps']:,} steps: its loss was not finite.")
         there = set(zip(runs["variant"], runs["seed"], strict=True))
         wanted = product(experiment.variants, experiment.seeds)
         missing += [named(*each, own.get(each[0], shared)) for each in wanted if each not in there]
