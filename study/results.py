@@ -27,7 +27,7 @@ from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.config import Claim, Experiment, canonical_label, own_reference
 from study.errors import StudyError
-from study.files import atomic, read_json, write_json
+from study.files import atomic, read_json, read_text, write_json
 from study.sweep.looks import Looks, read_looks
 from study.sweep.members import Members, read_members
 from study.sweep.records import Record, read_record, read_run
@@ -54,6 +54,7 @@ class Unfinished:
 
     label: str
     seed: int
+    lr: float
     failure: dict[str, Any]
 
 
@@ -108,6 +109,13 @@ class Results:
         return read_tuned(self.folder)
 
     @cached_property
+    def commands(self) -> list[str]:
+        """The commands that were given here, the first one first."""
+        path = self.folder / "commands.txt"
+        lines = read_text(path).splitlines() if path.exists() else []
+        return list(filter(None, map(str.strip, lines)))
+
+    @cached_property
     def claims_history(self) -> list[dict[str, Any]]:
         """Every version of the claims, with when it was stated and how many runs were done by then."""
         return Store(self.folder).claims_history()
@@ -132,7 +140,7 @@ class Results:
                 elif (folder / "run.json").exists():
                     run = read_run(folder)
                     failure = read_json(folder / "failed.json") if (folder / "failed.json").exists() else {}
-                    unfinished.append(Unfinished(run.label, run.seed, failure))
+                    unfinished.append(Unfinished(run.label, run.seed, run.training.lr, failure))
             except StudyError as error:
                 damaged.append(str(error))
         places = {label: place for place, label in enumerate(self.experiment.variants)}

@@ -449,6 +449,7 @@ def test_a_csv_file_is_read_with_canonical_labels_and_empty_values(tmp_path: Pat
         ("variant,seed,value\nA,0,good\n", "line 2: value 'good' is not a number"),
         ("variant,seed,value\n,0,1\n", "line 2: variant 'nan' is missing"),
         ("variant,seed,value\ncctt,0,1\nC-C-T-T,0,2\n", "line 3: seed '0' is given twice"),
+        ("variant,seed,value,value \nA,0,1,2\n", "has the column value twice"),
         ('variant,seed,value\n"A,0,1\n', "is not a CSV file"),
     ],
 )

@@ -102,10 +102,10 @@ def test_lines_are_named_at_their_ends_where_names_collide_nowhere(tables: Table
 
 
 def test_a_gap_that_is_not_there_is_left_out(tables: Tables) -> None:
-    curves, _ = tables
-    assert "gap_curve" in drawable(FIGURES, curves)
+    curves, runs = tables
+    assert "gap_curve" in drawable(FIGURES, curves, runs)
     stream = curves.assign(probe_accuracy=curves["test_accuracy"] + 0.004)
-    assert set(FIGURES) - set(drawable(FIGURES, stream)) == {"gap_curve"}
+    assert set(FIGURES) - set(drawable(FIGURES, stream, runs)) == {"gap_curve"}
 
 
 def test_of_many_variants_each_is_compared_with_the_best_alone() -> None:

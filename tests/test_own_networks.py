@@ -25,7 +25,8 @@ from study.models.interop import classifier_names, read_weights, with_classifier
 from study.models.sizing import Budget, strides_of
 from study.models.timm_networks import import_timm
 from study.own_files import find_file
-from study.report.console import plot_scaling, rank
+from study.report.console import rank
+from study.report.gallery import plot
 from study.report.page import write_all
 from study.results import load
 from study.sweep.plan import Facts, load_experiment, make_plan
@@ -415,6 +416,6 @@ def test_a_free_switch_is_found_once_for_tuning_sizes_and_the_sweep_after_them(
     assert [each.claim.ranking for each in load(folder / "sizes").by_size] == [f"{label} > ViT_REL"] * 2
     (folder / "mine.py").unlink()  # records are read without it
     rank(load(folder / "out"), quiet)
-    assert plot_scaling(load(folder / "sizes"))
+    assert plot(load(folder / "sizes"), ["accuracy_by_images"])[0]
     assert all(page.exists() for page in write_all([folder / "out", folder / "sizes"], folder / "r.html", False))
     assert {row["state"] for each in status_of(folder / "sizes") for row in each["runs"]} == {"done"}

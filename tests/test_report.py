@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from study.analysis import claims
@@ -23,10 +24,14 @@ from study.config import Claim
 from study.errors import StudyError
 from study.files import write_json
 from study.report import sections
+from study.report.answer import of_sweep
 from study.report.card import Card, card_of
 from study.report.claim_figures import forest_plot, rank_heat_map, relation_of
+from study.report.console import finish_sweep
 from study.report.drawing import mean_and_interval
 from study.report.explore import of_curves, of_sizes
+from study.report.gallery import plot
+from study.report.inline import inline_svg
 from study.report.live import watch
 from study.report.page import read_report, write_all, write_markdown, write_page
 from study.report.sections import title_of
@@ -155,6 +160,14 @@ def test_figures_take_the_pages_colours_and_font(page: Page) -> None:
         assert neutral not in drawn
 
 
+def test_letters_of_a_figure_keep_their_digits() -> None:
+    figure = Figure()
+    figure.text(0.123456, 0.5, "se_ratio=0.125 and <0.0625>")
+    svg = inline_svg(figure, "x", "")
+    assert ">se_ratio=0.125 and &lt;0.0625&gt;</text>" in svg
+    assert not re.search(r"<[^>]*\d\.\d{3}", svg)  # points: a hundredth is enough
+
+
 def test_the_same_folder_gives_the_same_page(folder: Path, page: Page, tmp_path: Path) -> None:
     assert write_all([folder], tmp_path / "again.html")[0].read_text(encoding="utf-8") == page.source
 
@@ -265,6 +278,13 @@ def test_a_claim_on_a_variant_without_runs_is_untested(tmp_path: Path) -> None:
     assert "C-C-C-C · C-C-C-T" in page.text
 
 
+def test_relations_of_claims_that_cannot_be_tested_are_counted(tmp_path: Path) -> None:
+    stated = [Claim(ranking=ranking) for ranking in ("C-C-T-T > ViT_REL", "C-C-C-C ~ C-C-C-T ~ C-C-T-T > ViT_REL")]
+    folder = results_folder(tmp_path / "results", results(FEW, (0, 1, 2, 3)), stated)
+    told = "Of 6 claimed relations 1 is confirmed, none contradicted, none undecided and 5 untested; in the means"
+    assert of_sweep(load(folder)).startswith(told)
+
+
 @pytest.mark.usefixtures("one_figure")
 def test_a_claim_changed_after_runs_is_reported(folder: Path, page: Page, tmp_path: Path) -> None:
     assert "before any run was done" in page.text
@@ -281,6 +301,31 @@ def test_committed_tables_without_runs_give_the_same_answers(folder: Path, page:
     assert again.text.replace("\n", " ").split("How it was made")[0] == page.text.split("How it was made")[0]
     (committed / "environments.json").unlink(missing_ok=True)
     assert "it stands in the runs' own folders" in report_of(committed).text
+
+
+@pytest.mark.parametrize("alive", [1, 0])
+def test_variants_that_diverged_are_reported_without_a_comparison(tmp_path: Path, alive: int) -> None:
+    tables = results(FEW, (0, 1), epochs=8)
+    for variant in FEW[alive:]:
+        for seed in (0, 1):
+            tables = diverge(*tables, run=f"{variant}-{seed}")
+    folder = results_folder(tmp_path / "results", tables)
+    page = report_of(folder)
+    assert "s1-difference_at_loss" not in {figure.attributes["data-name"] for figure in page.all("figure")}
+    assert "ViT_REL seed 1 diverged within" in page.text
+    assert plot(load(folder), ["difference_at_loss"], ["svg"])[0]  # by name it is drawn, empty
+
+
+def test_runs_that_diverged_before_any_evaluation_end_a_sweep_and_have_no_figures(tmp_path: Path) -> None:
+    tables = results(FEW, (0, 1), epochs=8)
+    for run in tables[1]["run"]:
+        tables = diverge(*tables, run=run, after=0)
+    folder = results_folder(tmp_path / "results", tables)
+    console = Console(file=StringIO(), width=200)
+    finish_sweep(folder, console, console, as_json=False)
+    assert "figures:" not in console.file.getvalue()  # type: ignore[attr-defined]
+    paths, missing = plot(load(folder), ["train_loss"])
+    assert (paths, missing) == ([], [f"{folder} has no curves to draw: none of its runs was evaluated"])
 
 
 @pytest.mark.usefixtures("one_figure")
@@ -313,6 +358,16 @@ def test_several_folders_are_compared_claim_by_claim(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
     assert [each.text for each in page.all("h2")] == ["Generalization on cifar100", "Capacity on cifar100"]
     assert report.comparison.rows[0][0] in write_markdown(report, tmp_path / "report.md").read_text()
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_studies_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = [Claim(ranking="C-C-T-T > ViT_REL", readout="final_test_accuracy")]
+    monkeypatch.chdir(tmp_path)
+    folders = [results_folder(Path(place, "results"), results(FEW, (0, 1)), claims) for place in ("laptop", "cluster")]
+    report = read_report([*folders, results_folder(Path("results-3"), results(FEW, (0, 1)), claims)])
+    assert report.comparison is not None
+    assert report.comparison.header[2:] == ("laptop/results", "cluster/results", "results-3")
 
 
 def test_a_folder_without_results_is_one_sentence(tmp_path: Path) -> None:
@@ -420,6 +475,7 @@ def test_markdown_and_latex_hold_the_same_cells(folder: Path, tmp_path: Path) ->
 
 def test_latex_and_markdown_escape_what_would_break_them() -> None:
     assert latex_escape("ViT_REL 50% & a\\b {x}") == r"ViT\_REL 50\% \& a\textbackslash{}b \{x\}"
+    assert latex_escape("A ≳ B") == r"A $\stackrel{>}{\sim}$ B"  # \gtrsim is of amssymb
     table = Table("T", ("a|b", "n"), (("x|y", "1"),))
     assert r"| x\|y | 1 |" in to_markdown(table)
     assert "x|y & 1" in to_latex(table)

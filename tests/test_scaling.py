@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -25,11 +28,14 @@ from study.data import load
 from study.designs import COMPLETE, INCOMPLETE, Options, Sizes, carry_out
 from study.designs.sizes import on_parts
 from study.errors import StudyError
-from study.report.console import plot_scaling
+from study.report.answer import of_sizes
 from study.report.console import scale as show_scale
+from study.report.gallery import plot
 from study.report.page import Report, read_report, write_latex, write_markdown, write_page
+from study.report.provenance import provenance
 from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
+from study.results import Results
 from study.results import load as load_results
 from study.sweep.plan import Facts, experiment_file, load_experiment, make_plan
 from study.sweep.status import status_of
@@ -129,6 +135,9 @@ def test_a_crossing_lies_where_lines_in_log_images_meet() -> None:
     assert zero_crossings(images, np.array([-1.0, 1, 2])) == [(pytest.approx(10**2.5), 1)]
     assert zero_crossings(images, np.array([3.0, 1, -1])) == [(pytest.approx(10**3.5), -1)]
     assert zero_crossings(images, np.array([-1.0, 0, 1])) == [(pytest.approx(1000), 1)]
+    assert zero_crossings(images, np.array([0.1, 0, -0.3])) == [(pytest.approx(1000), -1)]
+    equal = zero_crossings(np.append(images, 1e5), np.array([3.0, 0, 0, -1]))
+    assert equal == [(pytest.approx(10**3.5), -1)]  # the middle of where they are
     assert zero_crossings(images, np.array([-1.0, 0, -1])) == []  # a touch
     assert zero_crossings(images, np.array([1.0, -1, 1])) == [(pytest.approx(10**2.5), -1), (pytest.approx(10**3.5), 1)]
 
@@ -148,6 +157,22 @@ def test_attention_overtakes_convolution_where_it_was_made_to() -> None:
     assert crossing.images.low < 4000 < crossing.images.high
     assert crossing.share == 1
     assert str(crossing).startswith("ViT_REL overtakes C-C-C-C at 4,000 images (")
+
+
+def test_a_leader_at_both_ends_that_was_overtaken_in_between_is_none_of_the_others() -> None:
+    accuracies = {"A": (0.5, 0.6, 0.9), "B": (0.4, 0.7, 0.8), "C": (0.1, 0.2, 0.1), "D": (0.05, 0.1, 0.2)}
+    rows = [(name, 0, 10 ** (k + 2), value) for name, own in accuracies.items() for k, value in enumerate(own)]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "images", "accuracy"])
+
+    def told(names: str) -> str:
+        some = table[table["variant"].isin([*names])]
+        results = SimpleNamespace(points=some, scaling=scale(some))
+        return of_sizes(cast("Results", results)).partition("10,000 training images A is first (90.00%)")[2]
+
+    assert told("ABCD") == ", the same, overtaken in between by B; 1 crossing among the others."
+    assert told("AB") == ", the same, overtaken in between by B."
+    assert told("ACD") == ", the same; 1 crossing among the others."
+    assert told("AC") == ", the same."
 
 
 def test_noisier_seeds_give_wider_intervals_and_one_seed_none() -> None:
@@ -292,6 +317,12 @@ def test_sizes_that_were_interrupted_continue_with_what_is_missing(
     assert sweep(FAMILY, folder) == INCOMPLETE
     assert len(first.ended) == 5
     assert [len(member.runs) for member in load_results(folder).members] == [4, 1, 0, 0]
+    shutil.rmtree(folder / "320-images")  # as if the limit had come a moment before
+    assert provenance(load_results(folder)).troubles == (
+        "80-images: Without a result: C-C-T-T seed 1, ViT_REL seed 0, ViT_REL seed 1.",
+        "160-images: Without a result: C-C-T-T seed 0, C-C-T-T seed 1, ViT_REL seed 0, ViT_REL seed 1.",
+        "320-images: not begun.",
+    )
     second = pretend(monkeypatch, accuracy)
     assert sweep(FAMILY, folder) == COMPLETE
     assert len(second.ended) == 4 * 4 - 5
@@ -360,7 +391,7 @@ def test_sizes_are_told_one_by_one(grown: Path) -> None:
 def test_a_family_opens_with_its_own_answer_and_folds_its_members(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.report.sections.FIGURES_SHOWN", ("accuracy_at_loss",))  # of members: they take time
     found = load_results(grown)
-    plot_scaling(found)
+    plot(found, list(drawable(found.scaling)))
     report = read_report([grown])
     (section,) = report.sections
     assert [member.folder.name for member in section.members] == [f"{size}-images" for size in (32, 80, 160, 320)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from study.analysis.curves import difference_at_loss
 from study.analysis.statistics import draw_means
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Claim
+from study.report.answer import of_sweep
+from study.report.claim_figures import forest_plot
+from study.report.claims import _claim_figures, _facts
 from study.report.table import number, shown_unit
-from study.report.tables import relations, size_and_cost
+from study.report.tables import readout_summary, relations, size_and_cost, who_leads
 from study.results import _points, load
 from tests.synthetic import curve, diverge, results, results_folder
 
@@ -193,6 +197,43 @@ def test_units_are_those_of_the_printed_numbers() -> None:
     assert (number(0.1234, "accuracy"), number(0.1234, "points", "+"), number(0.1234, "nats")) == (
         "12.34", "+12.34", "0.1234",
     )  # fmt: skip
+
+
+def test_sentences_about_numbers_without_a_unit_have_no_hole(verdict: ClaimVerdict, tmp_path: Path) -> None:
+    table = table_of({variant.variant: list(variant.values.values()) for variant in verdict.variants})
+    figures = _claim_figures(verdict, "", "s1-claim1")
+    told = [
+        *relations(verdict, "").notes,
+        *_facts(verdict, table, "peak", ""),
+        *(words for each in figures for words in (each.caption, *re.findall('aria-label="(.*?)"', each.svg))),
+        forest_plot(verdict, "").axes[0].get_xlabel(),
+    ]
+    found = load(results_folder(tmp_path / "x", results(["C-C-T-T", "ViT_REL"], epochs=8), claims=()))
+    found.experiment = found.experiment.model_copy(
+        update={"claims": (Claim(ranking="A > B", readout=found.key(peak)),)}
+    )
+    told += [readout_summary("peak", found.view).title, of_sweep(found)]
+    assert "difference: first better →" in told
+    assert "Peak" in told
+    assert [words for words in told if re.search(r" [,.;:]( |$)|  |[,:] ?$|, :", words)] == []
+
+
+def peak(curve: pd.DataFrame) -> float:
+    return float(curve["test_accuracy"].max() * 100)
+
+
+@pytest.mark.parametrize(("last", "turns"), [(0.6, "1"), (0.4, "–")])
+def test_curves_turn_over_behind_the_losses_at_which_they_are_equal_and_not_where_they_touch(
+    last: float, turns: str
+) -> None:
+    curves = pd.concat(
+        [curve("A 0", [4, 2, 1, 0.5], [0.2, 0.3, 0.3, 0.5]), curve("B 0", [4, 2, 1, 0.5], [0.1, 0.3, 0.3, last])]
+    )
+    table = who_leads(curves, runs_of(curves))
+    assert table is not None
+    told = dict(zip(table.header, table.rows[0], strict=True))["turns over at"]
+    assert told.startswith(("0.99", turns))
+    assert "," not in told
 
 
 def test_size_and_cost_are_in_the_units_of_their_headers() -> None:

@@ -18,7 +18,8 @@ from study.data import load
 from study.designs import COMPLETE, FAILURES, INCOMPLETE, Grid, Options, Plain, Rates, carry_out
 from study.errors import StudyError
 from study.files import write_json
-from study.report.console import rank
+from study.report.console import finish_sweep, rank
+from study.report.provenance import provenance
 from study.report.sections import read_sections
 from study.report.tuning_table import tuning_table
 from study.results import load as load_results
@@ -405,6 +406,32 @@ def test_the_ranking_is_stated_at_tuned_rates_and_at_the_shared_one(
     assert len(found["claims"]) == len(found["at_shared_rate"]["claims"]) == 1
 
 
+def test_a_ranking_whose_runs_have_not_begun_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep that was interrupted at tuned rates; one whose runs were made before there were tuned rates."""
+    claims = (Claim(ranking="C-C-T-T > ViT_REL", readout="accuracy_at_matched_loss"),)
+    plain = EXPERIMENT.model_copy(update={"claims": claims})
+    rates = plain.model_copy(update={"rates": BEST})
+    pretend(monkeypatch, accuracy, stop_after=4)
+    begun = sweep(rates, tmp_path / "begun").folder
+    pretend(monkeypatch, accuracy)
+    before = sweep(plain, tmp_path / "before").folder
+    Store.create(before, make_plan(rates).experiment)
+    for folder, place, lacking in (
+        (begun, 1, "at the learning rate 0.001 for all"),
+        (before, 0, "at tuned learning rates"),
+    ):
+        out = Console(file=io.StringIO(), width=200)
+        finish_sweep(folder, out, QUIET, as_json=False)
+        assert f"\nno finished run {lacking} yet.\n" in out.file.getvalue()  # type: ignore[attr-defined]
+        rank(load_results(folder), QUIET, as_json=True)
+        own = json.loads(capsys.readouterr().out)
+        views = [own, own["at_shared_rate"]]
+        assert (views[place]["readouts"], views[place]["cautions"]) == ({}, [f"no finished run {lacking} yet"])
+        assert (views[place]["claims"], len(views[1 - place]["claims"])) == ([], 1)
+
+
 def test_the_report_states_both_rankings_the_grid_and_the_split_policy(swept: Path) -> None:
     (section,) = read_sections([load_results(swept)])
     assert [view.readout for view in section.claims] == [
@@ -417,6 +444,33 @@ def test_the_report_states_both_rankings_the_grid_and_the_split_policy(swept: Pa
     made = dict(section.provenance.table.rows)
     assert "20 validation images" in made["learning rates"]
     assert "the test images took no part" in made["learning rates"]
+
+
+def test_troubles_are_told_at_both_rates_and_what_was_run_at_the_shared_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = EXPERIMENT.model_copy(update={"rates": {"C-C-T-T": 1e-3, "ViT_REL": 3e-3}})
+
+    def told(folder: Path) -> tuple[str, tuple[str, ...]]:
+        made = provenance(load_results(folder))
+        return dict(made.table.rows)["learning rates"].rpartition(". ")[2], made.troubles
+
+    pretend(monkeypatch, accuracy, stop_after=4)
+    folder = sweep(rates, tmp_path / "tiny").folder
+    without = "Without a result: ViT_REL seed 0 at 0.001, ViT_REL seed 1 at 0.001."
+    assert told(folder) == ("At 0.001 2 of 4 runs have a result.", (without,))  # of both tables: C-C-T-T
+    pretend(monkeypatch, lambda run: None if run.seed and run.training.lr == 1e-3 else accuracy(run))
+    assert told(sweep(rates, tmp_path / "tiny").folder)[0] == "All variants were run at 0.001 too."
+    store = sweep(rates, tmp_path / "other")
+    (left,) = (run for run in store.runs() if (run.label, run.seed, run.training.lr) == ("ViT_REL", 0, 1e-3))
+    (store.folder / "runs" / left.id / "result.json").unlink()
+    write_json(store.folder / "runs" / left.id / "failed.json", {"when": "", "exit_code": 1, "log": "no more"})
+    assert told(store.folder)[1] == (
+        "C-C-T-T seed 1 at 0.001 diverged within 10 steps: its loss was not finite.",
+        "ViT_REL seed 1 at 0.001 diverged within 10 steps: its loss was not finite.",
+        "ViT_REL seed 0 at 0.001 failed (exit code 1): no more",
+        "Without a result: ViT_REL seed 0 at 0.001.",
+    )
 
 
 def test_the_status_counts_both(swept: Path) -> None:

@@ -178,6 +178,31 @@ def test_compare_says_what_differs_in_configuration_and_in_verdict(study, small:
     assert "no setting differs" in study("compare", small[0], small[0]).out
 
 
+def test_whole_numbers_and_switches_that_differ_are_compared_in_json_too(study, tmp_path: Path) -> None:
+    for name, changed in (("first", {}), ("second", {"budget": 40_000, "with_shared_rate": False})):
+        Store.create(tmp_path / name, make_plan(EXPERIMENT.model_copy(update=changed)).experiment)
+    found = json.loads(study("compare", tmp_path / "first", tmp_path / "second", "--json").out)
+    differing = {row["setting"]: row["values"] for row in found["settings"]}
+    assert differing == {"budget": [EXPERIMENT.budget, 40_000], "with_shared_rate": [True, False]}
+
+
+def test_a_ranking_stated_now_takes_the_margins_of_the_claim_of_its_readout(study, tmp_path: Path) -> None:
+    ranking, by = "C-C-C-C > ViT_REL", {"accuracy_at_matched_loss": 0.02, "final_test_accuracy": 0.01}
+    claims = [Claim(ranking=ranking, readout=readout, epsilon=epsilon, delta=0.05) for readout, epsilon in by.items()]
+    folder = results_folder(tmp_path / "two", results(("C-C-C-C", "ViT_REL")), claims)
+    named = [word for readout in reversed(by) for word in ("--readout", readout)]
+    for level in (0.05, 0.01):
+        (verdict,) = json.loads(study("rank", folder, *named, "--claim", ranking, "--alpha", level, "--json").out)[
+            "claims"
+        ]
+        stated = verdict["claim"]
+        assert (stated["readout"], stated["epsilon"], stated["alpha"]) == ("final_test_accuracy", 0.01, level)
+    for option in ("--alpha", "--epsilon", "--delta"):
+        refused = study("rank", folder, option, 0.01)
+        is_a_sentence(refused)
+        assert "go with --claim" in refused.err
+
+
 def test_what_was_not_claimed_is_one_labelled_line(study, small: tuple[Path, Path]) -> None:
     label = "not claimed beforehand: by train loss after equal samples C-C-C-C > ViT_REL (1 of 1 pairs apart)"
     said = [line for line in study("rank", small[0]).out.splitlines() if line.startswith(label)]

@@ -58,7 +58,6 @@ def test_claim(
     larger_is_better: bool = True,
     *,
     alpha: float | None = None,
-    spread: Spread | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> ClaimVerdict:
@@ -66,12 +65,11 @@ def test_claim(
 
     Variants that the ranking does not name are left aside. A value that is not finite (a run that diverged, a readout
     not reached) is listed as missing and cautioned about; the tests are then of the seeds that have one. `alpha`
-    replaces the claim's at an interim look, `spread` what the check of variances says; `draws` (0 for none) and `seed`
-    are the bootstrap's.
+    replaces the claim's at an interim look; `draws` (0 for none) and `seed` are the bootstrap's.
 
     Raises StudyError for a table without its columns, a seed given twice, or a variant that the table lacks.
     """
-    return _tested(table, claim, claim.order, larger_is_better, alpha, spread, draws, seed, explored=False)
+    return _tested(table, claim, claim.order, larger_is_better, alpha, draws, seed, explored=False)
 
 
 def explore(
@@ -79,12 +77,12 @@ def explore(
 ) -> ClaimVerdict:
     """All pairs of these variants by a claim's readout and margins, in that order; nothing is claimed of them."""
     order = Ranking(tuple(variants), (Relation.EQUAL,) * (len(variants) - 1))
-    return _tested(table, claim, order, larger_is_better, alpha, None, 0, 0, explored=True)
+    return _tested(table, claim, order, larger_is_better, alpha, 0, 0, explored=True)
 
 
 def _tested(
     table: pd.DataFrame, claim: Claim, ranking: Ranking, larger_is_better: bool, alpha: float | None,
-    spread: Spread | None, draws: int, seed: int, explored: bool,
+    draws: int, seed: int, explored: bool,
 ) -> ClaimVerdict:  # fmt: skip
     by_variant = _samples(table, ranking.variants)
     variants = tuple(_summary(variant, rows) for variant, rows in by_variant.items())
@@ -103,7 +101,7 @@ def _tested(
     )
     if verdict.untested:
         return verdict
-    decisions = decide(samples, ranking, claim, verdict.alpha, spread, explored)
+    decisions = decide(samples, ranking, claim, verdict.alpha, explored=explored)
     order, ranks = (None, None) if explored else _order(samples, decisions, draws, np.random.default_rng(seed))
     return dataclasses.replace(
         verdict,

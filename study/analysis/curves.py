@@ -18,6 +18,8 @@ from study.analysis.statistics import Floats, t_critical, welch_df
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+LEVEL = 0.95  # of the intervals of differences
+
 
 def improvements(curves: pd.DataFrame) -> pd.DataFrame:
     """The evaluations at which a run's probe loss is lower than ever before, by step.
@@ -25,9 +27,9 @@ def improvements(curves: pd.DataFrame) -> pd.DataFrame:
     These are the corners of the running minimum: loss falls strictly from row to row of a run, so that accuracy and
     samples are functions of it. The untrained network (step 0) and losses without a logarithm take no part.
     """
-    curves = curves.sort_values("step", kind="stable")
+    curves = curves.sort_values("step", kind="stable").astype({"probe_loss": float})  # of no rows it is object
     curves = curves[(curves["step"] > 0) & (curves["probe_loss"] > 0) & np.isfinite(curves["probe_loss"])]
-    losses = curves["probe_loss"].astype(float)
+    losses = curves["probe_loss"]
     lowest = losses.groupby(curves["run"]).cummin()
     return curves[losses < lowest.groupby(curves["run"]).shift(fill_value=np.inf)]
 
@@ -92,9 +94,7 @@ def matched_region(curves: pd.DataFrame) -> tuple[float, float] | None:
     return (high, low) if low <= high else None
 
 
-def difference_at_loss(
-    curves: pd.DataFrame, first: str, second: str, points: int = 200, level: float = 0.95
-) -> pd.DataFrame:
+def difference_at_loss(curves: pd.DataFrame, first: str, second: str, points: int = 200) -> pd.DataFrame:
     """Mean test accuracy of `first` minus that of `second` at equal train loss, from early to late in training.
 
     Columns loss, difference, low, high; `points` losses, log-spaced, from the highest to the lowest that every run of
@@ -113,7 +113,7 @@ def difference_at_loss(
     if min(len(a), len(b)) > 1:
         variances, counts = (a.var(axis=0, ddof=1), b.var(axis=0, ddof=1)), (np.array(len(a)), np.array(len(b)))
         df = welch_df(*variances, *counts)
-        reach = t_critical((1 - level) / 2, df) * np.sqrt(variances[0] / counts[0] + variances[1] / counts[1])
+        reach = t_critical((1 - LEVEL) / 2, df) * np.sqrt(variances[0] / counts[0] + variances[1] / counts[1])
     return pd.DataFrame(
         {"loss": losses, "difference": difference, "low": difference - reach, "high": difference + reach}
     )

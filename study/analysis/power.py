@@ -11,6 +11,8 @@ import scipy
 
 from study.analysis.statistics import Floats, Ints, t_critical, welch_df
 
+POWER = 0.8  # that a number of seeds is to have
+
 
 @dataclass(frozen=True)
 class OneSided:
@@ -42,10 +44,9 @@ def seeds_for_power(
     variances: tuple[float, float],
     at_least: int,
     at_most: int,
-    wanted: float = 0.8,
 ) -> int | None:
-    """The least number of seeds in [at_least, at_most] with which one of the ways has the wanted power, else None."""
+    """The least number of seeds in [at_least, at_most] with which one of the ways has a power of 0.8, else None."""
     n = np.arange(at_least, at_most + 1)
     best = np.max([power(way, difference, variances, n) for way in ways], axis=0)
-    enough = n[best >= wanted]
+    enough = n[best >= POWER]
     return int(enough[0]) if len(enough) else None

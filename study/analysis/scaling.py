@@ -119,15 +119,17 @@ def _estimate(value: float, drawn: Floats | None) -> Estimate:
 def zero_crossings(images: Floats, difference: Floats) -> list[tuple[float, int]]:
     """Where a difference, measured at rising numbers of images, changes its sign: (images, +1 upwards or -1).
 
-    Linear in log images between two sizes. A difference of exactly 0 has the sign of the last one that is not; so a
-    touch is no crossing.
+    Linear in log images between two sizes. Where the difference is exactly 0 on the way, the middle of these sizes, in
+    log images; a touch is no crossing.
     """
     known = np.flatnonzero(difference)
     found = []
     for before, after in pairwise(known):
         if difference[before] * difference[after] < 0:
-            part = difference[before] / (difference[before] - difference[after])
-            log = np.log(images[before]) + part * (np.log(images[after]) - np.log(images[before]))
+            start, end = np.log(images[[before, after]])
+            log = start + (end - start) * difference[before] / (difference[before] - difference[after])
+            if after > before + 1:
+                log = np.log(images[[before + 1, after - 1]]).mean()
             found.append((float(np.exp(log)), 1 if difference[after] > 0 else -1))
     return found
 

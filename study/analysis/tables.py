@@ -40,13 +40,16 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def check_table(table: pd.DataFrame, where: str, first_line: int = 0) -> pd.DataFrame:
     """The three columns with their types (str, int, float), labels in canonical spelling, row order kept.
 
-    Raises StudyError that names the row (counted from `first_line`) of what is wrong: a missing column, no rows, a
-    row without variant, a seed that is no whole number, a value that is no number, a variant's seed given twice.
+    Raises StudyError that names the row (counted from `first_line`) of what is wrong: a column that is missing or there
+    twice, no rows, a row without variant, a seed that is no whole number, a value that is no number, a variant's seed
+    given twice.
     """
     absent = [column for column in COLUMNS if column not in table.columns]
     if absent:
         has = ", ".join(map(str, table.columns))
         raise StudyError(f"{where} lacks the column {' and '.join(absent)}: it has {has or 'none'}")
+    if twice := [column for column in COLUMNS if list(table.columns).count(column) > 1]:
+        raise StudyError(f"{where} has the column {' and '.join(twice)} twice: keep one")
     if table.empty:
         raise StudyError(f"{where} has no rows: give one row per variant and seed")
     table = table[list(COLUMNS)].reset_index(drop=True)

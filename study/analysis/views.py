@@ -153,7 +153,10 @@ class View:
 
     @cached_property
     def cautions(self) -> list[str]:
-        """Sentences that belong wherever these variants are compared: of unlike size, for instance."""
+        """Sentences that belong wherever these variants are compared: of unlike size, or not yet trained."""
+        if not len(self.runs):
+            where = f" {self.title[0].lower()}{self.title[1:]}" if self.title else ""
+            return [f"no finished run{where} yet"]
         sizes = self.runs.groupby("variant")["parameters"].first()
         if len(sizes) < 2 or not sizes.max() > UNLIKE * sizes.min():
             return []

@@ -23,7 +23,7 @@ def rank(
     claim: Annotated[str | None, typer.Option(help="A ranking to test instead of the experiment's own.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Margin of ≈ and ≥, in the values' unit.")] = None,
     delta: Annotated[float | None, typer.Option(help="Margin of ≫.")] = None,
-    alpha: Annotated[float, typer.Option(help="Family-wise error rate.")] = 0.05,
+    alpha: Annotated[float | None, typer.Option(help="Family-wise error rate, by default 0.05.")] = None,
     smaller_is_better: Annotated[bool, typer.Option(help="Of --csv: smaller values are better.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -33,16 +33,16 @@ def rank(
 
     if (folder is None) == (csv is None):
         raise StudyError("name either a results folder or --csv FILE")
+    given = {"epsilon": epsilon, "delta": delta, "alpha": alpha}
+    own = {key: value for key, value in given.items() if value is not None}
     if csv is not None:
         if claim is None or epsilon is None or delta is None:
             raise StudyError("--csv needs --claim, --epsilon and --delta: margins are chosen before one looks")
-        stated = shown.stated_claim(claim, (readout or ["value"])[0], epsilon, delta, alpha)
+        stated = shown.stated_claim(claim, (readout or ["value"])[0], **own)
         shown.rank_csv(csv, stated, not smaller_is_better, console, as_json)
         return
     assert folder is not None
-    given = {"epsilon": epsilon, "delta": delta}
-    own = {key: value for key, value in given.items() if value is not None}
-    shown.rank(load(folder), console, as_json, readout or (), claim, own, alpha)
+    shown.rank(load(folder), console, as_json, readout or (), claim, own)
 
 
 @app.command()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
+from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
-from study.report.table import Table, capitalised, number, shown_unit
+from study.report.table import Table, capitalised, joined_unit, number, shown_unit
 from study.report.transfer import transfer_frame
 from study.results import Results
 
@@ -18,8 +20,8 @@ def of_sweep(results: Results) -> str:
     """How many of the claimed relations hold, and who is first and last in the means, which claims nothing."""
     view = results.view
     verdicts = view.verdicts
-    claimed = [pair.verdict for verdict in verdicts for pair in verdict.relations]
-    if claimed:
+    claimed = [word for verdict in verdicts for word in _claimed(verdict)]
+    if {*claimed} - {"untested"}:
         told = f"{_counted(claimed)}; in the means"
     elif verdicts:
         told = f"{capitalised(verdicts[0].sentence)}; in the means"
@@ -29,14 +31,24 @@ def of_sweep(results: Results) -> str:
     return f"{told} {_ends(view, names[0])}."
 
 
+def _claimed(verdict: ClaimVerdict) -> list[str]:
+    """The verdict on each relation of a claim, in words; "untested" for each of one that is not tested."""
+    if not verdict.untested:
+        return [pair.verdict for pair in verdict.relations]
+    order = verdict.claim.order
+    return ["untested" for pair in combinations(range(len(order.variants)), 2) if order.relation(*pair)]
+
+
 def _counted(words: Sequence[str]) -> str:
-    """`Of 10 claimed relations 3 are confirmed, none contradicted and 7 undecided`."""
+    """`Of 16 claimed relations 3 are confirmed, none contradicted, 7 undecided and 6 untested`."""
     found, total = Counter(words), len(words)
     counts = [str(found[word] or "none") for word in WORDS]
     if total == 1:
         return f"The claimed relation is {words[0]}"
     first = f"{counts[0]} {'is' if found['confirmed'] < 2 else 'are'} confirmed"
-    return f"Of {total} claimed relations {first}, {counts[1]} contradicted and {counts[2]} undecided"
+    rest = [f"{counts[1]} contradicted", f"{counts[2]} undecided"]
+    rest += [f"{found['untested']} untested"] if found["untested"] else []
+    return f"Of {total} claimed relations {', '.join([first, *rest[:-1]])} and {rest[-1]}"
 
 
 def _ends(view: View, name: str) -> str:
@@ -49,8 +61,7 @@ def _ends(view: View, name: str) -> str:
         return "there is no value to compare"
     seeds = view.runs["seed"].nunique()
     means = dict(zip(known["variant"], (number(mean, readout.unit) for mean in known["mean"]), strict=True))
-    unit = shown_unit(readout.unit)
-    unit = "%" if unit == "%" else f" {unit}"
+    unit = joined_unit("" if shown_unit(readout.unit) == "%" else " ", readout.unit)
     (first, best), *_, (last, worst) = [*means.items()] * 2
     told = f"{first} is first with {best}{unit}" + (f", {last} last with {worst}{unit}" if last != first else "")
     return f"of {seeds} seed{'s' if seeds > 1 else ''} {told} ({readout.title})"
@@ -69,10 +80,18 @@ def of_sizes(results: Results) -> str:
     if turn:
         end = f": {turn[-1]}"
     elif len(set(leaders)) == 1:
-        end = ", the same" if not crossings else f", the same; {len(crossings)} crossings among the others"
+        above = dict.fromkeys(each.overtakes for each in crossings if each.overtaken == leaders[0])
+        others = [each for each in crossings if leaders[0] not in (each.overtakes, each.overtaken)]
+        end = ", the same"
+        end += f", overtaken in between by {' and '.join(above)}" if above else ""
+        end += f"; {_crossings(len(others))} among the others" if others else ""
     else:
-        end = f", after {len(crossings)} crossings"
+        end = f", after {_crossings(len(crossings))}"
     return f"With {told[0]} in mean test accuracy, with {told[1]}{end}."
+
+
+def _crossings(count: int) -> str:
+    return f"{count} crossing{'' if count == 1 else 's'}"
 
 
 def of_transfer(results: Results) -> str:
@@ -84,9 +103,9 @@ def of_transfer(results: Results) -> str:
         best = part.groupby("variant")["accuracy"].mean().sort_values(ascending=False)
         rest = f", {best.index[-1]} last ({number(best.iloc[-1], 'accuracy')}%)" if len(best) > 1 else ""
         told.append(f"at {side} pixels {best.index[0]} is first ({number(best.iloc[0], 'accuracy')}%){rest}")
-    words = [pair.verdict for each in results.members for verdict in each.view.verdicts for pair in verdict.relations]
+    words = [word for each in results.members for verdict in each.view.verdicts for word in _claimed(verdict)]
     means = f"in mean accuracy after transfer, {'; '.join(told)}"
-    return f"{_counted(words)}; {means}." if words else f"{capitalised(means)}."
+    return f"{_counted(words)}; {means}." if {*words} - {"untested"} else f"{capitalised(means)}."
 
 
 # ---------------------------------------------------------------- several studies

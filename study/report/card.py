@@ -49,10 +49,8 @@ def card_of(results: Results) -> Card:
 
 
 def _files(results: Results) -> list[Path]:
-    commands = results.folder / "commands.txt"
-    lines = read_text(commands).splitlines() if commands.exists() else []
     try:
-        named = [Path(word) for word in shlex.split(lines[0] if lines else "") if word.endswith(".py")]
+        named = [Path(word) for word in shlex.split(" ".join(results.commands[:1])) if word.endswith(".py")]
     except ValueError:  # a quotation that does not end
         named = []
     found = [path for path in named if path.is_file()]

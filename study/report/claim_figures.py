@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from study.analysis.verdicts import ClaimVerdict, Pair
 from study.report.style import RC, TEXT
-from study.report.table import scale_of, shown_unit
+from study.report.table import joined_unit, scale_of
 
 # A verdict's colour; its marker says the same without one.
 VERDICTS = {
@@ -57,7 +57,7 @@ def forest_plot(verdict: ClaimVerdict, unit: str) -> Figure:
         axes.xaxis.set_major_formatter(
             FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
         )
-        axes.set_xlabel(f"difference, {shown_unit(unit, difference=True)}: first better →")
+        axes.set_xlabel(f"difference{joined_unit(', ', unit, difference=True)}: first better →")
     return figure
 
 

@@ -19,7 +19,7 @@ from study.config import Claim, Experiment
 from study.report import tables
 from study.report.claim_figures import forest_plot, in_order, rank_heat_map, relation_of
 from study.report.inline import inline_svg
-from study.report.table import Table, capitalised, number, p_value, shown_unit
+from study.report.table import Table, capitalised, joined_unit, number, p_value
 from study.results import Results
 
 
@@ -97,9 +97,9 @@ def _answer(claim: Claim, view: View, history: Sequence[dict[str, Any]], key: st
 
 def _facts(verdict: ClaimVerdict, table: pd.DataFrame, title: str, unit: str) -> list[str]:
     """What was tested, how, and what is known of the order as a whole."""
-    claim, unit_shown = verdict.claim, shown_unit(unit, difference=True)
+    claim, behind = verdict.claim, joined_unit(" ", unit, difference=True)
     seeds = sorted({variant.n for variant in verdict.variants})
-    margins = f"ε = {number(claim.epsilon, unit)} and Δ = {number(claim.delta, unit)} {unit_shown}"
+    margins = f"ε = {number(claim.epsilon, unit)} and Δ = {number(claim.delta, unit)}{behind}"
     facts = [
         f"Readout: {title}. Margins: {margins}. Family-wise α = {verdict.alpha:g}. "
         f"Seeds with a value: {' to '.join(str(n) for n in seeds[:: max(1, len(seeds) - 1)])}."
@@ -141,7 +141,6 @@ def _when_stated(
 
 
 def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
-    unit_shown = shown_unit(unit, difference=True)
     told = "; ".join(
         f"{relation_of(pair)}: {number(pair.difference, unit, '+')} "
         f"({number(pair.low, unit, '+')} to {number(pair.high, unit, '+')}) {pair.verdict or 'not claimed'}"
@@ -150,9 +149,10 @@ def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
     forest = Shown(
         f"{key.partition('-')[2]}-forest",
         "Differences",
-        f"Difference of each pair in {unit_shown} with the interval that decided its verdict; ±ε shaded"
+        f"Difference of each pair{joined_unit(' in ', unit, difference=True)} with the interval that decided its "
+        "verdict; ±ε shaded"
         f"{', Δ dashed' if any(pair.relation == '≫' for pair in verdict.pairs) else ''}.",
-        inline_svg(forest_plot(verdict, unit), f"{key}-forest", f"Forest plot, {unit_shown}. {told}."),
+        inline_svg(forest_plot(verdict, unit), f"{key}-forest", f"Forest plot{joined_unit(', ', unit, True)}. {told}."),
         csv=pd.DataFrame(verdict.rows()).to_csv(index=False),
     )
     if verdict.ranks is None:

@@ -42,7 +42,7 @@ def compare(first: Results, second: Results) -> Comparison:
 def _settings(results: Results) -> dict[str, Any]:
     """The experiment's settings by dotted name; its claims' margins; parameters as they were resolved; who made it."""
     dump = results.experiment.model_dump(mode="json", exclude={"claims", "files"})
-    found: dict[str, Any] = {str(key): value for key, value in pd.json_normalize(dump).iloc[0].items()}
+    found: dict[str, Any] = {str(key): value for key, value in pd.json_normalize(dump).to_dict("records")[0].items()}
     for claim in results.experiment.claims:
         for margin in ("epsilon", "delta", "alpha"):
             found[f"{margin} of {claim.ranking} in {claim.readout}"] = getattr(claim, margin)

@@ -17,8 +17,8 @@ from study.analysis.views import View
 from study.config import Claim, sentence
 from study.errors import StudyError
 from study.files import atomic, write_json
-from study.report.drawing import save
-from study.report.figures import FORMATS, plot_all
+from study.report.figures import plot_all
+from study.report.gallery import plot
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
 from study.report.table import Table, number, print_json, say, show
@@ -35,26 +35,31 @@ MOST_VALUES = 12  # of a variant's, that are printed one by one
 
 def rank(
     results: Results, console: Console, as_json: bool = False, readouts: Sequence[str] = (), ranking: str | None = None,
-    margins: Mapping[str, float] | None = None, alpha: float = 0.05,
+    margins: Mapping[str, float] | None = None,
 ) -> None:  # fmt: skip
     """Readouts of a results folder and its claims, or one claim stated now, which is then called an exploration.
 
     All of it view by view: where learning rates are tuned, at these and again at the rate that all variants share.
+    `margins`, of the claim stated now, are its epsilon, delta and alpha; without them those of the experiment's first
+    claim by that readout, and 0.05.
     """
-    if not len(results.view.runs):
+    ran = {variant for view in (results.view, *results.views[1:]) for variant in view.runs["variant"]}
+    if not ran:
         raise StudyError(f"{results.folder} has no finished run to rank")
     claims, readouts = results.experiment.claims, [results.key(name) for name in readouts]
     if ranking is not None:
-        known = {*results.experiment.variants, *results.view.runs["variant"]}
+        known = {*results.experiment.variants, *ran}
         if strangers := [name for name in Claim(ranking=ranking).order.variants if name not in known]:
             raise StudyError(
                 f"--claim names {', '.join(strangers)}, which {results.folder} lacks: it has {', '.join(sorted(known))}"
             )
-        before = next((claim for claim in claims if not readouts or claim.readout in readouts), Claim(ranking=ranking))
+        before = next(
+            (claim for claim in claims if not readouts or claim.readout == readouts[0]), Claim(ranking=ranking)
+        )
         chosen = {"epsilon": before.epsilon, "delta": before.delta} | dict(margins or {})
-        claims = (stated_claim(ranking, (readouts or [before.readout])[0], alpha=alpha, **chosen),)
+        claims = (stated_claim(ranking, (readouts or [before.readout])[0], **chosen),)
     elif margins:
-        raise StudyError("--epsilon and --delta go with --claim: the experiment's own claims keep their margins")
+        raise StudyError("--epsilon, --delta and --alpha go with --claim: the experiment's own claims keep theirs")
     names = list(readouts) or readouts_of(results)
     if as_json:
         print_json(_ranking_json(results, names, claims))
@@ -72,7 +77,7 @@ def readouts_of(results: Results) -> list[str]:
     return list(dict.fromkeys([*(claim.readout for claim in results.experiment.claims), "final_test_accuracy"]))
 
 
-def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha: float) -> Claim:
+def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha: float = 0.05) -> Claim:
     """A claim from the command line. Raises StudyError for margins that are not positive."""
     try:
         return Claim(ranking=ranking, readout=readout, epsilon=epsilon, delta=delta, alpha=alpha)
@@ -83,10 +88,12 @@ def stated_claim(ranking: str, readout: str, epsilon: float, delta: float, alpha
 def _show_view(view: View, names: Sequence[str], claims: Sequence[Claim], console: Console) -> None:
     if view.title:
         say(f"\n{view.title}", console, "bold")
-    for name in names:
+    for name in names if len(view.runs) else ():
         show(readout_summary(name, view), console)
     for caution in view.cautions:
         say(f"{caution}.", console, "yellow")
+    if not len(view.runs):
+        return
     for claim in claims:
         show_verdict(view.verdict(claim), view.find(claim.readout).unit, console)
     for verdict in view.explorations if claims == view.claims else []:
@@ -139,6 +146,8 @@ def _ranking_json(results: Results, names: Sequence[str], claims: Sequence[Claim
 
 
 def _view_json(view: View, names: Sequence[str], claims: Sequence[Claim]) -> dict[str, Any]:
+    if not len(view.runs):
+        return {"readouts": {}, "claims": [], "cautions": view.cautions}
     readouts = {
         name: {
             "ranking": json.loads(view.summary(name).to_json(orient="records")),
@@ -165,7 +174,7 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
     """
     results = load(folder)
     written = results.write_tables()
-    if len(results.runs):
+    if any(len(view.runs) for view in results.views):
         figures = plot_all(results.view.curves, results.view.runs, folder / "figures", formats=("svg",))
         stated = results.experiment.claims if claims or results.looks else ()
         if as_json:
@@ -173,7 +182,8 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
         else:
             for view in results.views:
                 _show_view(view, readouts_of(results), stated, console)
-        say("figures: " + ", ".join(map(str, figures)), say_to)
+        if figures:
+            say("figures: " + ", ".join(map(str, figures)), say_to)
     elif as_json:
         print_json({"readouts": {}, "claims": []})
     for damaged in results.damaged:
@@ -212,18 +222,9 @@ def scale(results: Results, console: Console, as_json: bool = False) -> None:
     write_json(folder / "scaling.json", told)
     with atomic(folder / "points.csv") as temporary:
         results.points.to_csv(temporary, index=False)
-    written = [folder / "points.csv", folder / "scaling.json", *plot_scaling(results)]
+    written = [folder / "points.csv", folder / "scaling.json", *plot(results, list(drawable(scaling)))[0]]
     if not as_json:
         say("written: " + ", ".join(map(str, written)), console)
-
-
-def plot_scaling(results: Results) -> list[Path]:
-    """Write the figures over sizes as SVG and PDF; the paths."""
-    written = []
-    for name, kind in drawable(results.scaling).items():
-        figure = kind.draw(results.points, results.scaling)
-        written += [save(figure, results.folder / "figures" / f"{name}.{suffix}", kind.title) for suffix in FORMATS]
-    return written
 
 
 def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bool) -> None:

@@ -201,7 +201,8 @@ def loss_axis(axes: Axes, curves: pd.DataFrame, which: str) -> None:
     losses = curves.loc[np.isfinite(curves["probe_loss"]) & (curves["probe_loss"] > 0), "probe_loss"]
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log"})
-    axis.set_major_locator(FixedLocator(round_losses(float(losses.min()), float(losses.max()))))
+    if len(losses):
+        axis.set_major_locator(FixedLocator(round_losses(float(losses.min()), float(losses.max()))))
     axis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     axis.set_minor_locator(NullLocator())
     axes.set(**{f"{which}label": "train loss of the probe (nats)"})

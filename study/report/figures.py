@@ -75,17 +75,20 @@ def plot_all(
     The same tables give the same bytes, and files appear whole.
     """
     paths = []
-    for name in drawable(FIGURES if names is None else names, curves):
+    for name in drawable(FIGURES if names is None else names, curves, runs):
         figure = FIGURES[name].draw(curves, runs)
         paths += [save(figure, folder / f"{name}.{kind}", FIGURES[name].title) for kind in formats]
     return paths
 
 
-def drawable(names: Iterable[str], curves: pd.DataFrame) -> list[str]:
-    """Those figures that show something: differences take two variants, and a gap must be there."""
+def drawable(names: Iterable[str], curves: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    """Those figures that show something: any takes curves, differences take two variants with a run that did not
+    diverge, and a gap must be there."""
+    if curves.empty:
+        return []
     gaps = (curves["probe_accuracy"] - curves["test_accuracy"]).groupby([curves["variant"], curves["step"]]).mean()
     absent = {
-        "difference_at_loss": curves["variant"].nunique() < 2,
+        "difference_at_loss": not_diverged(curves, runs)["variant"].nunique() < 2,
         "gap_curve": not gaps.abs().max() >= VISIBLE_GAP,
     }
     return [name for name in names if not absent.get(name)]

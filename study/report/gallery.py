@@ -62,6 +62,8 @@ def figures(results: Results, name: str) -> Iterator[tuple[str, Figure]]:
         if name not in drawable_over_sizes(results.scaling):
             raise StudyError(f"{name} takes scaling laws, and {results.folder} has none")
         yield name, SCALING_FIGURES[name].draw(results.points, results.scaling)
+    elif results.view.curves.empty:
+        raise StudyError(f"{results.folder} has no curves to draw: none of its runs was evaluated")
     else:
         yield name, FIGURES[name].draw(results.view.curves, results.view.runs)
 
@@ -111,7 +113,7 @@ def plot(results: Results, names: Sequence[str] = (), formats: Sequence[str] = F
         if name not in names and name in SCALING_FIGURES and results.design != "sizes":
             continue
         for each in results.members if name in (*FIGURES, *CLAIMS) and results.joined else [results]:
-            if name in FIGURES and not (len(each.runs) and (name in names or drawable([name], each.curves))):
+            if name in FIGURES and not (len(each.runs) and (name in names or drawable([name], each.curves, each.runs))):
                 continue
             if name in CLAIMS and name not in names and not each.experiment.claims:
                 continue

@@ -39,11 +39,16 @@ def inline_svg(figure: Figure, name: str, alternative: str) -> Markup:
     body = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
     body = re.sub(r"font-family: [^;\"]*;?|transform=\"rotate\(-0 [^)]*\)\"", "", body)
     body = re.sub(r"((?:fill|stroke): )(#[0-9a-f]{6})", _themed, body)
-    body = re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", body)  # points: a hundredth is enough
+    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"\d+\.\d{3,}", _rounded, tag[0]), body)  # letters keep their digits
     body = re.sub(r"\s*\n\s*", " ", body)
     inches = f"--inches: {figure.get_figwidth():g}"
     opening = f'<svg {size[0]} style="{inches}" role="img" aria-label="{escape(alternative)}">'
     return Markup(opening + body)
+
+
+def _rounded(match: re.Match[str]) -> str:
+    """Points: a hundredth is enough."""
+    return f"{float(match[0]):.2f}"
 
 
 def _themed(match: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -53,13 +54,17 @@ def read_report(folders: Sequence[Path]) -> Report:
     if len(studies) == 1:
         return Report(sections)
     columns: dict[str, Results] = {}
-    for section, results in zip(sections, studies, strict=True):
-        title = section.title
-        if sum(other.title == title for other in sections) > 1:
-            title = section.folder.name
+    for title, results in zip(_told_apart(sections), studies, strict=True):
         for sweep in finished(results):
             columns[title if sweep is results else f"{title}, {sweep.folder.name}"] = sweep
     return Report(sections, *compare(columns))
+
+
+def _told_apart(sections: Sequence[Section]) -> list[str]:
+    """A name for each section: its title, its folder's name where another has that title, its path if that name too."""
+    names = [(each.title, each.folder.name, str(each.folder)) for each in sections]
+    counts = Counter(name for each in names for name in set(each))
+    return [next((name for name in each if counts[name] == 1), each[-1]) for each in names]
 
 
 def write_all(folders: Sequence[Path], path: Path, latex: bool = False) -> list[Path]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from study.config import Experiment
-from study.files import read_text
 from study.report.table import Table
-from study.results import Results
+from study.results import SHARED, Results
 
 # What `study.environment` records, in the words of the report; what is not named here is a library's version.
 PLACES = {
@@ -42,9 +42,10 @@ class Provenance:
 
 def provenance(results: Results) -> Provenance:
     """All that a folder knows about how it came to be; of members, what they are together."""
-    parts = [each for each in results.members if len(each.runs)] or [results]
+    sweeps = results.members or [results]
+    parts = [each for each in sweeps if len(each.runs)] or [results]
     recorded = [environment for each in parts for environment in each.environments]
-    commands = [command for each in parts for command in _commands(each)]
+    commands = [command for each in parts for command in each.commands]
     rows = [
         *(("command", command) for command in dict.fromkeys(commands)),
         *_looks(results),
@@ -53,7 +54,11 @@ def provenance(results: Results) -> Provenance:
         *_environment(recorded),
         _time(parts),
     ]
-    troubles = [f"{_named(each)}{trouble}" for each in parts for trouble in _troubles(each)]
+    troubles = [f"{_named(each)}{trouble}" for each in sweeps for trouble in _troubles(each)]
+    if results.joined:
+        started = results.joined.started(results.folder)
+        absent = (results.joined.folder(results.folder, each) for each in results.joined.numbers if each not in started)
+        troubles += [f"{folder.name}: not begun." for folder in absent]
     return Provenance(Table("How it was made", ("what", "how"), tuple(rows), words=2), tuple(troubles))
 
 
@@ -67,13 +72,6 @@ def _time(parts: Sequence[Results]) -> tuple[str, str]:
     minutes = runs["seconds"].sum() / 60
     took = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
     return "training time", f"{took} over {len(runs)} runs, evaluation excluded"
-
-
-def _commands(results: Results) -> list[str]:
-    """The commands that were given, one a line of `commands.txt`."""
-    path = results.folder / "commands.txt"
-    lines = read_text(path).splitlines() if path.exists() else []
-    return list(filter(None, map(str.strip, lines)))
 
 
 def _looks(results: Results) -> Iterable[tuple[str, str]]:
@@ -118,11 +116,13 @@ def _rates(results: Results) -> tuple[str, str]:
         return "learning rates", f"{shared:g} for every variant, not tuned"
     rates = ", ".join(f"{label} {rate:g}" for label, rate in own.items())
     how = tuned.policy if tuned else "how they were chosen is not recorded here"
-    also = (
-        f"All variants were run at {shared:g} too."
-        if results.experiment.runs_twice
-        else f"None was run at {shared:g} too."
-    )
+    also = f"None was run at {shared:g} too."
+    if SHARED in results.tables:
+        ended = len(results.tables[SHARED][0])
+        planned = len(results.experiment.variants) * len(results.experiment.seeds)
+        also = f"At {shared:g} {ended} of {planned} runs have a result."
+        if ended == planned:
+            also = f"All variants were run at {shared:g} too."
     return "learning rates", f"{rates}: {how}. {also}"
 
 
@@ -141,17 +141,30 @@ def _environment(recorded: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
 
 
 def _troubles(results: Results) -> Iterable[str]:
-    """A sentence for each run that diverged, failed, is damaged, or has no result."""
-    runs = results.runs
-    for run in runs[runs["status"] == "diverged"].itertuples():
-        yield f"{run.variant} seed {run.seed} diverged within {run.steps:,} steps: its loss was not finite."
+    """A sentence for each run that diverged, failed, is damaged, or has no result; with its rate where these are tuned.
+
+    A variant whose own rate is the shared one has one run, which both tables hold.
+    """
+    experiment, shared = results.experiment, results.experiment.training.lr
+
+    def named(label: str, seed: int, lr: float) -> str:
+        return f"{label} seed {seed}" + (f" at {lr:g}" if experiment.rates else "")
+
+    diverged, missing = [], []
+    for end, (runs, _) in results.tables.items():
+        own = {} if end else experiment.rates
+        for run in runs[runs["status"] == "diverged"].to_dict("records"):
+            name = named(run["variant"], run["seed"], own.get(run["variant"], shared))
+            diverged.append(f"{name} diverged within {run['steps']:,} steps: its loss was not finite.")
+        there = set(zip(runs["variant"], runs["seed"], strict=True))
+        wanted = product(experiment.variants, experiment.seeds)
+        missing += [named(*each, own.get(each[0], shared)) for each in wanted if each not in there]
+    yield from dict.fromkeys(diverged)
     for other in results.unfinished:
         if other.failure:
             last = (str(other.failure.get("log", "")).strip().splitlines() or ["it left no words"])[-1]
-            yield f"{other.label} seed {other.seed} failed (exit code {other.failure.get('exit_code')}): {last}"
+            name = named(other.label, other.seed, other.lr)
+            yield f"{name} failed (exit code {other.failure.get('exit_code')}): {last}"
     yield from results.damaged
-    there = set(zip(runs["variant"], runs["seed"], strict=True))
-    variants, seeds = results.experiment.variants, results.experiment.seeds
-    missing = [f"{label} seed {seed}" for label in variants for seed in seeds if (label, seed) not in there]
     if missing:
-        yield f"Without a result: {', '.join(missing)}."
+        yield f"Without a result: {', '.join(dict.fromkeys(missing))}."

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from study.analysis.curves import difference_at_loss, not_diverged
+from study.analysis.views import View
 from study.config import Experiment
 from study.errors import StudyError
 from study.report import answer, explore, tables
@@ -139,7 +140,7 @@ def _section(results: Results, key: str, member: str = "") -> Section:
         ],
         variants=study_order(runs["variant"]),
         claims=claims,
-        figures=[_curve_figure(name, curves, runs, key) for name in _figures_of(experiment, curves, bool(member))],
+        figures=[_curve_figure(name, curves, runs, key) for name in _figures_of(view, bool(member))],
         tables=[*explored, *(table for table in shown if table)],
         provenance=made if sheet else made.without_sheet(experiment.data.name),
         lines=explore.of_curves(curves, runs),
@@ -150,12 +151,12 @@ def _section(results: Results, key: str, member: str = "") -> Section:
     )
 
 
-def _figures_of(experiment: Experiment, curves: pd.DataFrame, brief: bool) -> list[str]:
+def _figures_of(view: View, brief: bool) -> list[str]:
     """The figure of the first claim's readout before the others; of a member only those that can be explored."""
-    readout = experiment.claims[0].readout if experiment.claims else "accuracy_at_matched_loss"
+    readout = view.claims[0].readout if view.claims else "accuracy_at_matched_loss"
     lead = next((figure for part, figure in LEADS if part in readout), FIGURES_SHOWN[0])
     names = [lead, *(name for name in FIGURES_SHOWN if name != lead)]
-    return [name for name in drawable(names, curves) if not brief or name in PLOTS]
+    return [name for name in drawable(names, view.curves, view.runs) if not brief or name in PLOTS]
 
 
 def _section_of_members(results: Results, key: str) -> Section:

@@ -47,15 +47,12 @@ class Group:
     side: int
 
 
-def stage_strip(
-    variants: Mapping[str, Variant], image_size: int = 32, width: float | None = None, key: bool = True
-) -> Figure:
+def stage_strip(variants: Mapping[str, Variant], image_size: int = 32, width: float | None = None) -> Figure:
     """The stages of each variant, under one another and on one scale; of a single one, without its name.
 
     A rectangle is a block: as high as the side of its grid of positions, as wide as its channels, blue and plain for
     MBConv, red and hatched for Transformer. Networks whose stages are not known (timm's, the user's own) say so.
-    `width` is in inches, by default a column's for one variant and the text's for more, and grows where labels need it;
-    `key` explains the marks below.
+    `width` is in inches, by default a column's for one variant and the text's for more, and grows where labels need it.
     Raises StudyError if a variant does not take images of that side.
     """
     with mpl.rc_context(RC):
@@ -65,7 +62,7 @@ def stage_strip(
         left = _EDGE if len(rows) == 1 else _EDGE + _GAP + max(_wide(label, weight="bold") for label in rows)
         strip = _Strip.fitted(list(rows.values()), left, room - _EDGE)
         room = max(room, strip.end(rows.values()) + _EDGE)  # where even labels do not fit
-        lines = _key({group.kind for group in drawn}, room) if key and drawn else []
+        lines = _key({group.kind for group in drawn}, room) if drawn else []
         head, pitch = 2.2 * _LINE, _TALLEST + _LINE + _GAP
         height = head + pitch * len(rows) + _LINE * len(lines)
         figure = Figure(figsize=(room / 72, height / 72))

@@ -62,6 +62,12 @@ def shown_unit(unit: str, difference: bool = False) -> str:
     return unit
 
 
+def joined_unit(joint: str, unit: str, difference: bool = False) -> str:
+    """The unit behind `joint`, such as ", " or " in "; empty for numbers that have none."""
+    shown = shown_unit(unit, difference)
+    return f"{joint}{shown}" if shown else ""
+
+
 def capitalised(text: str) -> str:
     """A sentence's first letter made large, the rest left as it is; symbols such as ε stay what they are."""
     return text[:1].upper() + text[1:] if text[:1].isascii() else text
@@ -111,8 +117,9 @@ def _bar(cells: Iterable[str]) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", ">": "$>$", "<": "$<$", "≈": r"$\approx$", "≥": r"$\geq$",
-    "≫": r"$\gg$", "≳": r"$\gtrsim$", "≠": r"$\neq$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$",
-    "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "τ": r"$\tau$", "α": r"$\alpha$", "–": "--", "…": r"\dots{}",
+    "≫": r"$\gg$", "≳": r"$\stackrel{>}{\sim}$", "≠": r"$\neq$", "±": r"$\pm$", "×": r"$\times$",
+    "·": r"$\cdot$", "−": "$-$", "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "τ": r"$\tau$", "α": r"$\alpha$",
+    "–": "--", "…": r"\dots{}",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
 from study.report.drawing import round_losses
 from study.report.style import study_order
-from study.report.table import Table, capitalised, number, p_value, shown_unit
+from study.report.table import Table, capitalised, joined_unit, number, p_value
 
 
 def relations(verdict: ClaimVerdict, unit: str) -> Table:
@@ -38,10 +38,11 @@ def relations(verdict: ClaimVerdict, unit: str) -> Table:
         )
     header = ("relation", "verdict", "shown, or needed", "difference", "interval", "p (≠)", "p (≈)", "P(better)")
     notes = (
-        f"Differences in {shown_unit(unit, difference=True)}, positive if the first is better, each with the interval "
-        f"that its verdict was decided by: at the level at which Holm's sequence tested it, α = {verdict.alpha:g} over "
-        "all pairs (≫, and what differs by more than a margin: simultaneous). p-values adjusted by Holm: of no "
-        "difference, and of a difference beyond ±ε. P(better): that a seed of the first beats one of the second.",
+        f"Differences{joined_unit(' in ', unit, difference=True)}, positive if the first is better, each with the "
+        "interval that its verdict was decided by: at the level at which Holm's sequence tested it, "
+        f"α = {verdict.alpha:g} over all pairs (≫, and what differs by more than a margin: simultaneous). p-values "
+        "adjusted by Holm: of no difference, and of a difference beyond ±ε. P(better): that a seed of the first beats "
+        "one of the second.",
         *["Needed: seeds of each of the two variants, for a power of 0.8 at the measured difference."]
         * any(pair.verdict == "undecided" for pair in verdict.pairs),
     )
@@ -72,7 +73,7 @@ def readout_summary(name: str, view: View) -> Table:
             without = {"diverged": "diverged", "ok": "not reached"}.get(how, "–")
             cells.append(without if math.isnan(row[column]) else number(row[column], readout.unit))
         rows.append(tuple(cells))
-    title = f"{capitalised(readout.title)}{name.removeprefix(readout.name)}, {shown_unit(readout.unit)}"
+    title = f"{capitalised(readout.title)}{name.removeprefix(readout.name)}{joined_unit(', ', readout.unit)}"
     notes = (f"{capitalised(readout.description)}.", *view.measure(name).notes)
     return Table(title, ("variant", "n", "mean", "sd", *seeds), tuple(rows), notes)
 
@@ -102,9 +103,11 @@ def who_leads(curves: pd.DataFrame, runs: pd.DataFrame) -> Table | None:
         found = difference_at_loss(alive, first, second)
         if len(found):
             loss = found["loss"].to_numpy()
-            ahead, shown = np.sign(found["difference"]), np.sign(found["low"]) + np.sign(found["high"])
+            shown = np.sign(found["low"]) + np.sign(found["high"])
             words = [_spans(loss, shown == 2 * sign) for sign in (1, -1)]
-            turns = [f"{loss[place]:.3g}" for place in np.flatnonzero(np.diff(ahead.to_numpy())) + 1]
+            ahead = np.sign(found["difference"].to_numpy())
+            apart = np.flatnonzero(ahead)  # a tie has no leader, and turns nothing over
+            turns = [f"{loss[place]:.3g}" for place in apart[1:][np.diff(ahead[apart]) != 0]]
             rows.append((first, second, *words, _ends(turns), f"{loss[0]:.3g} to {loss[-1]:.3g}"))
     header = ("first", "second", "first shown ahead at", "second shown ahead at", "turns over at", "compared at")
     note = (

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from study.config import Data, canonical_label, parse_variant
+from study.config import canonical_label, parse_variant
 from study.report.drawing import accuracy_axis, canvas, mean_and_interval
 from study.report.style import RC, styles
 from study.report.table import Table, number
@@ -49,17 +49,13 @@ def transfer_frame(results: Results) -> pd.DataFrame:
     the pretraining, for the controls too. The accuracy is NaN for a run that diverged.
     """
     joined, pretraining = results.joined, results.experiment.pretraining
+    origin = pretraining.data if pretraining else None
     reached = pd.DataFrame([each.model_dump() for each in joined.pretraining] if joined else [])
-    return frame_of(reached, pretraining.data if pretraining else None, results.members)
-
-
-def frame_of(reached: pd.DataFrame, origin: Data | None, members: Sequence[Results]) -> pd.DataFrame:
-    """The frame from its parts. `reached`: variant, seed, value of the pretraining, whose data are `origin`."""
     frames = []
     if origin is not None and len(reached):
         known = reached.rename(columns={"value": "accuracy"})
         frames.append(known.assign(row=0, data=origin.name, image_size=origin.image_size, start="pretraining"))
-    for place, member in enumerate(members):
+    for place, member in enumerate(results.members):
         if not len(member.runs):
             continue
         data = member.experiment.data
