@@ -22,7 +22,6 @@ from study.analysis.curves import at_losses, difference_at_loss, matched_region,
 from study.analysis.readouts import find_readout, measure_claim, readout_table, summary
 from study.config import Claim
 from study.errors import StudyError
-from study.files import write_json
 from study.report import sections
 from study.report.answer import of_sweep
 from study.report.card import Card, card_of
@@ -37,6 +36,7 @@ from study.report.page import read_report, write_all, write_markdown, write_page
 from study.report.sections import title_of
 from study.report.table import Table, capitalised, latex_escape, number, p_value, show, to_latex, to_markdown
 from study.results import load
+from study.sweep import attempts
 from study.sweep.store import Store
 from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, results, results_folder
 
@@ -244,9 +244,7 @@ def test_diverged_failed_and_missing_runs_are_told(tmp_path: Path) -> None:
     folder = results_folder(tmp_path / "results", (curves, runs))
     store = Store(folder)
     failed = store.add(made_up_run(store.experiment, "ViT_REL", 2))
-    write_json(
-        failed / "failed.json", {"when": "2026-11-20", "exit_code": 1, "log": "many words\nMemoryError: no more\n"}
-    )
+    attempts.fail(failed, "many words\nMemoryError: no more\n")
     page = report_of(folder)
     assert "C-C-T-T seed 1 diverged" in page.text
     assert "ViT_REL seed 2 failed (exit code 1): MemoryError: no more" in page.text

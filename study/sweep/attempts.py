@@ -227,7 +227,7 @@ def killed_in_place(folder: Path, before: int) -> int | None:
 def fail(folder: Path, log: str) -> None:
     """Record that the run failed, with the end of what it said."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / "failed.json", {"when": when, "log": log})
+    write_json(folder / "failed.json", {"when": when, "exit_code": 1, "log": log})
 
 
 # ---------------------------------------------------------------- processes
