@@ -222,12 +222,9 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
             deadline=options.deadline,
             retry_failed=options.retry_failed,
         )
-    states = [store.state(run.id) for (store, _), member in zip(work, members, strict=True) for run in member.plan.runs]
-    _say_what_went_wrong(work, outcome, say)
-    for (store, runs), member in zip(work, members, strict=True):
-        for run in member.plan.runs:
-            if run not in runs and store.state(run.id) == "failed":
-                tell(f"failed before: {_last_words(store, run)}; --retry-failed tries again", say, "red")
+    planned = [(store, member.plan.runs) for (store, _), member in zip(work, members, strict=True)]
+    states = [store.state(run.id) for store, runs in planned for run in runs]
+    _say_what_went_wrong(planned, outcome, say)
     if outcome.stopped:
         ended = sum(state in ("done", "diverged", "failed") for state in states)
         tell(f"stopped by {outcome.stopped}: {ended} of {len(states)} runs have ended; the same command continues", say)
@@ -244,9 +241,9 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
     return COMPLETE if all(state in ("done", "diverged") for state in states) else INCOMPLETE
 
 
-def _say_what_went_wrong(work: Sequence[tuple[Store, list[Run]]], outcome: Outcome, say: Console) -> None:
+def _say_what_went_wrong(planned: Sequence[tuple[Store, list[Run]]], outcome: Outcome, say: Console) -> None:
     """What a person has to know of runs that did not end well."""
-    for store, runs in work:
+    for store, runs in planned:
         for run in runs:
             where = store.path(run.id)
             if run.id in outcome.failed:
@@ -255,6 +252,8 @@ def _say_what_went_wrong(work: Sequence[tuple[Store, list[Run]]], outcome: Outco
                 tell(f"killed: {where}; the same command continues it", say, "red")
             elif run.id in outcome.elsewhere:
                 tell(f"another sweep is running {where}", say)
+            elif store.state(run.id) == "failed":
+                tell(f"failed before: {_last_words(store, run)}; --retry-failed tries again", say, "red")
         for damaged in store.damaged().values():
             tell(damaged, say, "red")
 

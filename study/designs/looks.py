@@ -71,17 +71,17 @@ class InLooks:
         """Nothing is written beforehand: the first look freezes the plan."""
 
     def stages(self) -> Iterator[Sequence[Member]]:
-        facts = Facts(self.options.data_dir)
+        facts, plan = Facts(self.options.data_dir), self.looks
         if tuned := read_tuned(self.folder):
-            check_seeds(tuned.seeds, self._with_seeds(self.looks.planned[-1]))
-        for look in self.looks.planned:
+            check_seeds(tuned.seeds, self._with_seeds(plan.seeds(plan.planned[-1])))
+        for look in plan.planned:
             looks = self.looks
             taken = next((each for each in looks.taken if each.number == look.number), None)
             if taken is None:
                 self.say.print(
                     f"look {look.number} of {len(looks.planned)}: {look.seeds} seeds, level {look.alpha:.5f}"
                 )
-                yield [member_of(self.folder, self._with_seeds(look), facts)]
+                yield [member_of(self.folder, self._with_seeds(plan.seeds(look)), facts)]
                 taken = self._take(look, looks)
             for sentence in taken.verdicts:
                 tell(f"  {sentence}", self.say)
@@ -89,8 +89,8 @@ class InLooks:
                 self.say.print("every relation is decided: no further seeds are needed")
                 return
 
-    def _with_seeds(self, look: PlannedLook) -> Experiment:
-        return self.experiment.model_copy(update={"seeds": tuple(self.looks.seeds(look))})
+    def _with_seeds(self, seeds: range) -> Experiment:
+        return self.experiment.model_copy(update={"seeds": tuple(seeds)})
 
     def _take(self, look: PlannedLook, looks: Looks) -> TakenLook:
         """Test the claims at the look's level, on its seeds, and record what was seen."""

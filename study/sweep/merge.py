@@ -118,7 +118,7 @@ def _take_over(store: Store, source: Path, found: Merged) -> None:
 def _check(run: Run, experiment: Experiment, source: Path) -> None:
     """Raises StudyError for a run of another experiment."""
     recipe = run.training.model_copy(update={"lr": experiment.training.lr})
-    rates = experiment.model_copy(update={"with_shared_rate": True}).rates_of(run.label)
+    rates = {experiment.training.lr, *experiment.rates_of(run.label)}
     if run.data != experiment.data or recipe != experiment.training or run.training.lr not in rates:
         raise StudyError(f"the run in {source} is not of this experiment: its data or its recipe differ")
 

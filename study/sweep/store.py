@@ -33,15 +33,8 @@ from study.sweep import attempts
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
-JOINABLE = {
-    "variants",
-    "seeds",
-    "claims",
-    "readouts",
-    "files",
-    "sources",
-    "with_shared_rate",
-}  # may differ in an experiment that joins
+# what may differ in an experiment that joins
+JOINABLE = {"variants", "seeds", "claims", "readouts", "files", "sources", "with_shared_rate"}
 STATES = ("done", "diverged", "running", "failed", "damaged", "interrupted", "missing")
 
 
