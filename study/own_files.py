@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import json
+import math
 import sys
 import tokenize
 import traceback
@@ -212,6 +214,20 @@ def _first(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
+
+
+CONSTANTS = {"True": True, "False": False, "None": None}  # as Python writes them; JSON's are read as JSON
+
+
+def plain_value(text: str) -> Any:
+    """What is written after `=` for a callable: `64` a number, `true` or `True` a truth value, else text."""
+    if text in CONSTANTS:
+        return CONSTANTS[text]
+    try:
+        value = json.loads(text, parse_constant=str)  # NaN is no JSON
+    except (ValueError, RecursionError):
+        return text
+    return text if value in (math.inf, -math.inf) else value  # 1e999, which no record could hold
 
 
 class blamed:  # noqa: N801

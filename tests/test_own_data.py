@@ -174,6 +174,13 @@ def test_a_function_takes_switches_and_the_side_and_is_called_again_only_when_ch
     assert log.read_text() == "12 8;12 8;"
 
 
+def test_switches_are_values_as_python_and_json_write_them(tmp_path):
+    log = tmp_path / "log"
+    body = f"def pets(**given):\n    open({str(log)!r}, 'w').write(repr(given))\n    return (X, Y), (X[:9], Y[:9])"
+    get(python(tmp_path, RANDOM + body) + "[a=False,b=true,c=None,d=0.5,e=x,f=1e999]", tmp_path)
+    assert log.read_text() == repr({"a": False, "b": True, "c": None, "d": 0.5, "e": "x", "f": "1e999"})
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [

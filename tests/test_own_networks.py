@@ -179,6 +179,13 @@ def test_the_found_number_stands_in_labels_and_claims(folder: Path):
     assert plan.experiment.variants == tuple(plan.variants)
 
 
+def test_a_switch_is_a_value_that_a_record_can_hold(folder: Path):
+    (folder / "mine.py").write_text(SMALL.replace("width=8", "width=8, **more"))
+    variant = own("mine.py:Net[a=True,b=none,c=1-2,d=NaN,e=1e999,f=-0.5]")
+    assert variant.switches == {"a": True, "b": "none", "c": [1, 2], "d": "NaN", "e": "1e999", "f": -0.5}
+    assert Run.model_validate_json(run_of(variant).model_dump_json()).id == run_of(variant).id
+
+
 def test_layouts_have_no_free_switches():
     with pytest.raises(StudyError, match="only networks of one's own"):
         resolve("cctt[head_dim=?]", BUDGET)

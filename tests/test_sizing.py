@@ -125,6 +125,11 @@ def test_depths_can_be_given_and_widths_still_meet_the_budget(amount: int, depth
     assert parameters(variant, 20) == pytest.approx(amount, rel=0.01)
 
 
+def test_depths_may_be_written_with_zeros_before_them() -> None:
+    written = resolve("C-C-T-T[depths=02-01-03-07-01]", budget(500_000))
+    assert written == resolve("C-C-T-T[depths=2-1-3-7-1]", budget(500_000))
+
+
 @pytest.mark.parametrize("depths", ["2-2-2", "2-2-2-2-2-2", "2", "two", "2-x-2-2-2", "2--2-2-2"])
 def test_depths_that_are_not_five_numbers_are_refused(depths: str) -> None:
     with pytest.raises(StudyError, match="depths are five numbers of blocks, for S0 to S4, such as depths=2-2-3-5-2"):
@@ -326,6 +331,8 @@ def test_switches_of_a_matched_coat_hold() -> None:
     assert parameters(variant, 100) == pytest.approx(500_000, rel=0.01)
     with pytest.raises(StudyError, match="widths are found by size matching"):
         resolve("coat_lite[widths=8-16-24-32]", budget(500_000))
+    with pytest.raises(StudyError, match=r"no coat_lite .* has 512 heads: its widths are multiples of 512"):
+        resolve("coat_lite[heads=512]", budget(500_000))
 
 
 @pytest.mark.parametrize(

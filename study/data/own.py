@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from study.data.sources import (
     whole_labels,
 )
 from study.errors import StudyError
-from study.own_files import OwnFile, beside, blamed, import_own
+from study.own_files import OwnFile, beside, blamed, import_own, plain_value
 
 
 def recipe(path: Path, name: str, switches: Mapping[str, str]) -> list[Any]:
@@ -46,7 +45,7 @@ def source(path: Path, name: str, switches: Mapping[str, str], side: int) -> Sou
     if not callable(make):
         raise StudyError(f"{path} defines no function {name}")
     with blamed(str(path), name), beside(file, file.source):
-        given: dict[str, Any] = {key: _value(text) for key, text in switches.items()}
+        given: dict[str, Any] = {key: plain_value(text) for key, text in switches.items()}
         if "image_size" in inspect.signature(make).parameters:
             given.setdefault("image_size", side)
         result = make(**given)
@@ -66,13 +65,6 @@ def source(path: Path, name: str, switches: Mapping[str, str], side: int) -> Sou
 
 def _names(names: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(str(each) for each in names)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _split(split: Any, what: str, path: Path, name: str, side: int) -> Blocks:

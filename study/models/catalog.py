@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -97,7 +96,8 @@ def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> Co
         numbers = values.pop("depths")
         if not re.fullmatch(r"\[\d{1,3}(,\d{1,3}){4}\]", numbers):
             raise StudyError(f"{where}depths are five numbers of blocks, for S0 to S4, such as depths=2-2-3-5-2")
-        depths = tuple(json.loads(numbers))
+        a, b, c, d, e = (int(number) for number in numbers[1:-1].split(","))
+        depths = a, b, c, d, e
     blocks = override(budget.blocks, values, where)
     check_blocks(blocks, where)
     try:

@@ -24,6 +24,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from study.config import CoaTVariant
+from study.errors import StudyError
 from study.models.closed_forms import coat_cost
 from study.models.coat import check_sides
 from study.models.published import COAT
@@ -46,7 +47,7 @@ def matched_coat(family: str, budget: Budget, template: CoaTVariant, pinned: Col
     """The CoaT (`coat`) or CoaT-Lite (`coat_lite`) that fits `budget`, with heads, patch and MLP ratios of `template`.
 
     `pinned` may name `depths` and `parallel_depth`, which are then the template's too. Raises StudyError if the patches
-    do not divide the side, or if nothing comes within 1 % (naming the nearest that does).
+    do not divide the side, if the heads divide no such width, or if nothing comes within 1 % (naming the nearest).
     """
     check_sides(template.patch, budget.image_size, budget.image_size)
     depths_D5 = _depths(family, template, pinned)
@@ -62,6 +63,11 @@ def matched_coat(family: str, budget: Budget, template: CoaTVariant, pinned: Col
         amounts.append(amounts_ND[n, d])
         if amounts_ND.min() > 1.01 * budget.amount:  # wider ones only have more
             break
+    if not shapes:
+        raise StudyError(
+            f"no {family} with sensible proportions has {template.heads} heads: its widths are multiples of "
+            f"{math.lcm(8, template.heads)}, of at most {WIDEST} at scale 1"
+        )
     shapes_N9 = np.concatenate(shapes)
     fits = fitting(family, np.concatenate(amounts), budget)
     chosen = shapes_N9[np.where(fits, _distance(family, shapes_N9), np.inf).argmin()].tolist()

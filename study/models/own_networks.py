@@ -11,7 +11,6 @@ Everything else, parameters, multiply-adds, memory and speed, is measured as for
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -27,9 +26,8 @@ from study.config import OwnVariant, TimmVariant, Variant, label_with, own_refer
 from study.errors import StudyError
 from study.models.interop import with_classifier
 from study.models.sizing import TOLERANCE, Budget
-from study.own_files import OwnFile, beside, blamed, find_file, import_own
+from study.own_files import OwnFile, beside, blamed, find_file, import_own, plain_value
 
-CONSTANTS = {"True": True, "False": False, "None": None}  # as Python writes them; JSON's are read as JSON
 LARGEST_SWITCH = 2**16  # that is tried for a free one
 MOST_REFUSED = 2**8  # numbers that a network may refuse before it takes one
 
@@ -65,15 +63,10 @@ def own_variant(text: str, budget: Budget, files: Mapping[str, str]) -> OwnVaria
 
 
 def _value(text: str) -> Any:
-    """`64` as a number, `true` as a truth value, `2-2-6-2` as a list, all else as text."""
-    if text in CONSTANTS:
-        return CONSTANTS[text]
+    """`2-2-6-2` as a list, all else as `plain_value` has it."""
     if re.fullmatch(r"\d+(-\d+)+", text):
         return [int(number) for number in text.split("-")]
-    try:
-        return json.loads(text, parse_constant=str)  # NaN is no JSON
-    except ValueError:
-        return text
+    return plain_value(text)
 
 
 def label_of(text: str, variant: Variant) -> str:
