@@ -71,7 +71,7 @@ def subset(labels: Labels, classes: int, size: int, seed: int) -> Labels:
     available = np.bincount(labels, minlength=classes)
     if (share > available).any():
         raise StudyError(
-            f"--train-size {size} takes up to {share.max()} images of each of the {classes} classes, but the smallest "
+            f"{size} images in balance are up to {share.max()} of each of the {classes} classes, but the smallest "
             f"has {available.min()}: at most {available.min() * classes} can be taken in balance"
         )
     chosen = []
