@@ -82,8 +82,8 @@ class MBConv(nn.Module):
         self.expand_norm = conv_norm(hidden, blocks)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, stride=second, padding=1, groups=hidden, bias=False)
         self.depthwise_norm = conv_norm(hidden, blocks)
-        squeezed = squeeze_width(width, blocks)
-        self.se = SqueezeExcitation(hidden, squeezed) if squeezed else nn.Identity()
+        squeezed = max(1, int(blocks.se_ratio * width))  # of the output width, as in MaxViT's code
+        self.se = SqueezeExcitation(hidden, squeezed) if blocks.se_ratio else nn.Identity()
         self.shrink = nn.Conv2d(hidden, width, 1)
         self.shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
         self.drop_path = DropPath(drop_rate)
@@ -189,11 +189,6 @@ class Head(nn.Module):
         if self.dense is None:
             return self.classifier(self.norm(x_BHWC).mean((1, 2)))
         return self.classifier(torch.tanh(self.dense(self.norm(x_BHWC.mean((1, 2))))))
-
-
-def squeeze_width(width: int, blocks: Blocks) -> int:
-    """Channels of squeeze-excitation's bottleneck: `se_ratio` of the block's output width, as in MaxViT's code."""
-    return max(1, int(blocks.se_ratio * width)) if blocks.se_ratio else 0
 
 
 def max_pool(x_BCHW: Tensor, stride: int) -> Tensor:

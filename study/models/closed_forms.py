@@ -28,6 +28,10 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.parameters + other.parameters, self.macs + other.macs)
 
+    def __mul__(self, count: Number) -> Cost:
+        """So many of them; none where `count` is False."""
+        return Cost(count * self.parameters, count * self.macs)
+
 
 def linear(width_in: Number, width: Number, places: int) -> Cost:
     """A dense layer or 1x1 convolution with bias at `places` positions."""
@@ -44,7 +48,7 @@ def mbconv(width_in: Number, width: Number, side: int, stride: int, blocks: Bloc
     cost = cost + linear(hidden, width, places)
     if blocks.se_ratio:
         cost = cost + linear(hidden, squeezed, 1) + linear(squeezed, hidden, 1)
-    return cost + _when(width_in != width, linear(width_in, width, places))
+    return cost + linear(width_in, width, places) * (width_in != width)
 
 
 def transformer(width_in: Number, width: Number, side: int, blocks: Blocks, hidden: Number | None = None) -> Cost:
@@ -58,7 +62,7 @@ def transformer(width_in: Number, width: Number, side: int, blocks: Blocks, hidd
     cost = cost + linear(width, hidden, places) + linear(hidden, width, places)
     if blocks.relative_bias != "none":
         cost = cost + Cost(heads * (2 * side - 1) ** 2, 0)
-    return cost + _when(width_in != width, linear(width_in, width, places))
+    return cost + linear(width_in, width, places) * (width_in != width)
 
 
 def coatnet_cost(
@@ -79,7 +83,7 @@ def coatnet_cost(
             first, later = mbconv(width_in, width, side, stride, blocks), mbconv(width, width, side, 1, blocks)
         else:
             first, later = transformer(width_in, width, side, blocks), transformer(width, width, side, blocks)
-        cost = cost + first + _times(depth - 1, later)
+        cost = cost + first + later * (depth - 1)
         width_in = width
     return cost + head(width_in, classes, blocks)
 
@@ -89,7 +93,7 @@ def vit_cost(depth: Any, width: Any, hidden: Any, patch: int, blocks: Blocks, cl
     side = image_size // patch
     block = transformer(width, width, side, blocks, hidden)
     positions = width * side**2 if blocks.absolute_positions else 0
-    cost = linear(3 * patch**2, width, side**2) + _times(depth, block) + Cost(positions, 0)
+    cost = linear(3 * patch**2, width, side**2) + block * depth + Cost(positions, 0)
     return cost + head(width, classes, blocks)
 
 
@@ -97,10 +101,6 @@ def head(width: Number, classes: int, blocks: Blocks) -> Cost:
     """Norm, optional dense layer, classifier."""
     cost = Cost(2 * width, 0) + linear(width, classes, 1)
     return cost + linear(width, width, 1) if blocks.dense_head else cost
-
-
-def _when(condition: Any, cost: Cost) -> Cost:
-    return Cost(np.where(condition, cost.parameters, 0), np.where(condition, cost.macs, 0))
 
 
 def coat_cost(
@@ -113,20 +113,15 @@ def coat_cost(
     for i, (width, depth, ratio) in enumerate(zip(widths, depths, variant.mlp_ratios, strict=True)):
         patch = variant.patch if i == 0 else 2
         side //= patch
-        uses = depth + parallel_depth * (i > 0)  # every block calls its scale's position encodings once
-        cost = (
-            cost + linear(patch**2 * width_in, width, side**2) + Cost((2 + 1 + 2) * width, 0)
-        )  # norm, token, last norm
-        cost = cost + _positions(width, variant.heads, side, uses)
-        attention, feed_forward = _coat_attention(width, variant.heads, side), _coat_ffn(width, ratio, side)
-        cost = cost + _times(depth, attention + feed_forward)
-        if i > 0:
-            cost = cost + _times(parallel_depth, attention + feed_forward)
-            if i > 1:  # the three scales share the feed-forward network, but not its norm
-                cost = cost + Cost(-parallel_depth * (feed_forward.parameters - 2 * width), 0)
+        uses = depth + parallel_depth * (i > 0)  # blocks: each calls its scale's position encodings once
+        cost = cost + linear(patch**2 * width_in, width, side**2) + _positions(width, variant.heads, side, uses)
+        cost = cost + Cost((2 + 1 + 2) * width, 0)  # norm, token, last norm
+        feed_forward = _coat_ffn(width, ratio, side)
+        cost = cost + (_coat_attention(width, variant.heads, side) + feed_forward) * uses
+        if i > 1:  # the three scales share the feed-forward network, but not its norm
+            cost = cost + Cost(-parallel_depth * (feed_forward.parameters - 2 * width), 0)
         width_in = width
-    merge = np.where(np.asarray(parallel_depth) > 0, 1, 0)
-    return cost + linear(width_in, classes, 1) + Cost(4 * merge, 3 * width_in * merge)
+    return cost + linear(width_in, classes, 1) + Cost(4, 3 * width_in) * (parallel_depth > 0)
 
 
 def _positions(width: Number, heads: int, side: int, uses: Number) -> Cost:
@@ -148,7 +143,3 @@ def _coat_attention(width: Number, heads: int, side: int) -> Cost:
 def _coat_ffn(width: Number, ratio: int, side: int) -> Cost:
     tokens = side**2 + 1
     return Cost(2 * width, 0) + linear(width, ratio * width, tokens) + linear(ratio * width, width, tokens)
-
-
-def _times(count: Number, cost: Cost) -> Cost:
-    return Cost(count * cost.parameters, count * cost.macs)

@@ -35,7 +35,7 @@ with a relative bias: it is added, and the softmax taken, in float32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
@@ -69,26 +69,26 @@ class CoAtNet(nn.Module):
         self.variant = variant
         blocks, widths = variant.blocks, variant.widths
         sides = stage_sides(variant, image_size)
-        letters = variant.layout.replace("-", "")
-        drop_rates = _ramp(blocks.stochastic_depth, sum(variant.depths[1:]) + (variant.split or (0, 0))[0])
+        stages = list(
+            zip(variant.layout.split("-"), variant.depths[1:], widths[1:], variant.strides[1:], sides[1:], strict=True)
+        )
+        if variant.split is not None:  # CoAtNet-6/7 open S3 with MBConv blocks (appendix A.2)
+            letter, depth, width, stride, side = stages[2]
+            stages[2:3] = [("C", *variant.split, stride, side), (letter, depth, width, 1, side)]
+        drop_rates = _ramp(blocks.stochastic_depth, sum(depth for _, depth, *_ in stages))
         self.stem = _stem(variant.depths[0], widths[0], variant.strides[0], blocks)
         self.stages = nn.ModuleList()
-        width_in = widths[0]
-        for i, letter in enumerate(letters, start=1):
-            stride, depth, side = variant.strides[i], variant.depths[i], (sides[i], sides[i])
-            if i == 3 and variant.split is not None:  # CoAtNet-6/7 open S3 with MBConv blocks (appendix A.2)
-                split_depth, split_width = variant.split
-                self.stages.append(_conv_stage(split_depth, width_in, split_width, stride, blocks, drop_rates))
-                width_in, stride = split_width, 1
+        width_in, positions = widths[0], blocks.absolute_positions
+        for letter, depth, width, stride, side in stages:
+            shapes = [(width_in, stride)] + [(width, 1)] * (depth - 1)
             if letter == "C":
-                stage: nn.Module = _conv_stage(depth, width_in, widths[i], stride, blocks, drop_rates)
+                self.stages.append(ConvStage(*[MBConv(w, width, s, blocks, next(drop_rates)) for w, s in shapes]))
             else:
-                first_t = letters.index("T") == i - 1
-                before = sides[i] * stride
-                positions = PositionTable(width_in, (before, before)) if blocks.absolute_positions and first_t else None
-                stage = _transformer_stage(depth, width_in, widths[i], stride, side, blocks, drop_rates, positions)
-            self.stages.append(stage)
-            width_in = widths[i]
+                table = PositionTable(width_in, (side * stride, side * stride)) if positions else None
+                positions = False  # before the first T alone
+                layers = [TransformerBlock(w, width, s, (side, side), blocks, next(drop_rates)) for w, s in shapes]
+                self.stages.append(TransformerStage(layers, table))
+            width_in = width
         self.head = Head(width_in, classes, blocks.dense_head)
         initialise(self, blocks.initialisation)
 
@@ -125,7 +125,7 @@ class ViTRel(nn.Module):
         positions = PositionTable(width, (side, side)) if blocks.absolute_positions else None
         drop_rates = _ramp(blocks.stochastic_depth, variant.depth)
         layers = [
-            TransformerBlock(width, width, 1, (side, side), blocks, drop_rates(), variant.hidden)
+            TransformerBlock(width, width, 1, (side, side), blocks, next(drop_rates), variant.hidden)
             for _ in range(variant.depth)
         ]
         self.stages = nn.ModuleList([TransformerStage(layers, positions)])
@@ -196,28 +196,6 @@ def _stem(depth: int, width: int, stride: int, blocks: Blocks) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _ramp(rate: float, depth: int) -> Callable[[], float]:
-    """Drop rates that rise linearly from 0 to `rate` over the blocks, one at a call (as in MaxViT's code)."""
-    rates = iter(rate * i / max(1, depth - 1) for i in range(depth))
-    return lambda: next(rates)
-
-
-def _conv_stage(
-    depth: int, width_in: int, width: int, stride: int, blocks: Blocks, drop_rate: Callable[[], float]
-) -> ConvStage:
-    shapes = [(width_in, stride)] + [(width, 1)] * (depth - 1)
-    return ConvStage(*[MBConv(w, width, s, blocks, drop_rate()) for w, s in shapes])
-
-
-def _transformer_stage(
-    depth: int,
-    width_in: int,
-    width: int,
-    stride: int,
-    side: tuple[int, int],
-    blocks: Blocks,
-    drop_rate: Callable[[], float],
-    positions: PositionTable | None,
-) -> TransformerStage:
-    shapes = [(width_in, stride)] + [(width, 1)] * (depth - 1)
-    return TransformerStage([TransformerBlock(w, width, s, side, blocks, drop_rate()) for w, s in shapes], positions)
+def _ramp(rate: float, depth: int) -> Iterator[float]:
+    """Drop rates that rise linearly from 0 to `rate` over the blocks (as in MaxViT's code)."""
+    return (rate * i / max(1, depth - 1) for i in range(depth))

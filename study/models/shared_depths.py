@@ -41,6 +41,7 @@ from study.models.sizing import (
     WIDTH_PROPORTIONS,
     Budget,
     Five,
+    multiples,
 )
 
 SPREAD = 0.05
@@ -237,11 +238,9 @@ def _width_table(step: int, growth: tuple[float, float]) -> np.ndarray:
 
 def _width_rows(step: int, growth: tuple[float, float]) -> Iterator[Five]:
     """Widths of S0-S4: multiples of `step`, of coarser steps where widths are large; the narrowest first."""
-    low, high = growth
 
     def wider(width: int) -> range:
-        coarse = step * max(1, int(low * width) // 64)
-        return range(math.ceil(low * width / coarse) * coarse, int(high * width) + 1, coarse)
+        return multiples(growth[0] * width, growth[1] * width, step)
 
     for w1 in range(step, 513, step):
         for w2 in wider(w1):

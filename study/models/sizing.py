@@ -166,7 +166,7 @@ def _coatnet_candidates(layout: str, budget: Budget, depths: Five | None, growth
 
 def _widths(w1: int, low: float, high: float) -> np.ndarray:
     """Widths of S0-S4 for one of S1, a row each: every stage from `low` to `high` times as wide as the one before."""
-    later = np.meshgrid(*(_multiples(low**i * w1, high**i * w1) for i in (1, 2, 3)), indexing="ij")
+    later = np.meshgrid(*(multiples(low**i * w1, high**i * w1) for i in (1, 2, 3)), indexing="ij")
     rows = np.column_stack([np.full(later[0].size, w1), *(each.ravel() for each in later)])
     growth = rows[:, 1:] / rows[:, :-1]
     rows = rows[((low <= growth) & (growth <= high)).all(1)]
@@ -258,17 +258,14 @@ def _depth_ranges(widths: Sequence[int], depths: Five | None) -> list[Sequence[i
 
 
 def _stage_depths(stage: int, width: int, depths: Five | None) -> Sequence[int]:
-    if depths is not None:
-        return (depths[stage],)
-    return (2,) if stage == 0 else _depths(width, DEPTH_OVER_WIDTH[stage - 1])
-
-
-def _multiples(low: float, high: float) -> list[int]:
-    """Widths in [low, high]: multiples of 8, of coarser steps where widths are large."""
-    step = 8 * max(1, int(low) // 64)
-    return list(range(math.ceil(low / step) * step, int(high) + 1, step))
-
-
-def _depths(width: int, over_width: tuple[float, float]) -> range:
-    low, high = over_width
+    """The same of one stage."""
+    if depths is not None or stage == 0:
+        return (depths[stage] if depths is not None else 2,)
+    low, high = DEPTH_OVER_WIDTH[stage - 1]
     return range(max(1, math.ceil(low * width)), max(2, int(high * width)) + 1)
+
+
+def multiples(low: float, high: float, of: int = 8) -> range:
+    """Widths in [low, high]: multiples of `of`, of coarser steps where widths are large."""
+    step = of * max(1, int(low) // 64)
+    return range(math.ceil(low / step) * step, int(high) + 1, step)
