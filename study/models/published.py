@@ -13,7 +13,7 @@ it, there are 1.471B, and the paper says 1.47B. `coatnet_6` therefore has 3072.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from study.config import Blocks, CoAtNetVariant, CoaTVariant
 
@@ -34,139 +34,77 @@ class Published:
 
     variant: CoAtNetVariant | CoaTVariant
     source: str
-    parameters: float | None = None
-    macs: dict[int, float] = field(default_factory=dict)
+    parameters: float | None
+    macs: dict[int, float]
     exact_parameters: int | None = None
 
 
-def _coatnet(depths: Five, widths: Five, head_dim: int = 32, split: tuple[int, int] | None = None) -> CoAtNetVariant:
-    return CoAtNetVariant(
-        layout="C-C-T-T",
-        depths=depths,
-        widths=widths,
-        strides=(2, 2, 2, 2, 2),
-        split=split,
-        blocks=Blocks(dense_head=True, head_dim=head_dim),
+def _coatnet(
+    source: str,
+    depths: Five,
+    widths: Five,
+    parameters: float | None = None,
+    macs: dict[int, float] | None = None,
+    head_dim: int = 32,
+    split: tuple[int, int] | None = None,
+) -> Published:
+    blocks, strides = Blocks(dense_head=True, head_dim=head_dim), (2, 2, 2, 2, 2)
+    variant = CoAtNetVariant(
+        layout="C-C-T-T", depths=depths, widths=widths, strides=strides, split=split, blocks=blocks
     )
+    return Published(variant, source, parameters, macs or {})
 
 
-COATNET: dict[str, Published] = {
-    "coatnet_0": Published(
-        _coatnet((2, 2, 3, 5, 2), (64, 96, 192, 384, 768)),
-        parameters=25e6,
-        source="Tables 4 and 13",
-        macs={224: 4.2e9, 384: 13.4e9},
+_4_13, _4_14 = "Tables 4 and 13", "Tables 4 and 14"
+
+COATNET = {  # source; depths and widths of S0-S4; parameters as printed, multiply-adds
+    "coatnet_0": _coatnet(_4_13, (2, 2, 3, 5, 2), (64, 96, 192, 384, 768), 25e6, {224: 4.2e9, 384: 13.4e9}),
+    "coatnet_1": _coatnet(_4_13, (2, 2, 6, 14, 2), (64, 96, 192, 384, 768), 42e6, {224: 8.4e9, 384: 27.4e9}),
+    "coatnet_2": _coatnet(
+        _4_13, (2, 2, 6, 14, 2), (128, 128, 256, 512, 1024), 75e6, {224: 15.7e9, 384: 49.8e9, 512: 96.7e9}
     ),
-    "coatnet_1": Published(
-        _coatnet((2, 2, 6, 14, 2), (64, 96, 192, 384, 768)),
-        parameters=42e6,
-        source="Tables 4 and 13",
-        macs={224: 8.4e9, 384: 27.4e9},
+    "coatnet_3": _coatnet(  # parameters of arXiv v2; the NeurIPS camera-ready prints 167M
+        _4_13, (2, 2, 6, 14, 2), (192, 192, 384, 768, 1536), 168e6, {224: 34.7e9, 384: 107.4e9, 512: 203.1e9}
     ),
-    "coatnet_2": Published(
-        _coatnet((2, 2, 6, 14, 2), (128, 128, 256, 512, 1024)),
-        parameters=75e6,
-        source="Tables 4 and 13",
-        macs={224: 15.7e9, 384: 49.8e9, 512: 96.7e9},
+    "coatnet_4": _coatnet(_4_14, (2, 2, 12, 28, 2), (192, 192, 384, 768, 1536), 275e6, {384: 189.5e9, 512: 360.9e9}),
+    "coatnet_5": _coatnet("Table 5", (2, 2, 12, 28, 2), (192, 256, 512, 1280, 2048), 688e6, {512: 812e9}, head_dim=64),
+    "coatnet_6": _coatnet(
+        "Table 5", (2, 2, 4, 42, 2), (192, 192, 384, 1536, 3072), 1.47e9, {512: 1521e9}, head_dim=128, split=(8, 768)
     ),
-    "coatnet_3": Published(
-        _coatnet((2, 2, 6, 14, 2), (192, 192, 384, 768, 1536)),
-        parameters=168e6,  # arXiv v2; the NeurIPS camera-ready prints 167M
-        source="Tables 4 and 13",
-        macs={224: 34.7e9, 384: 107.4e9, 512: 203.1e9},
+    "coatnet_7": _coatnet(
+        "Table 5", (2, 2, 4, 42, 2), (192, 256, 512, 2048, 3072), 2.44e9, {512: 2586e9}, head_dim=128, split=(8, 1024)
     ),
-    "coatnet_4": Published(
-        _coatnet((2, 2, 12, 28, 2), (192, 192, 384, 768, 1536)),
-        parameters=275e6,
-        source="Tables 4 and 14",
-        macs={384: 189.5e9, 512: 360.9e9},
-    ),
-    "coatnet_5": Published(
-        _coatnet((2, 2, 12, 28, 2), (192, 256, 512, 1280, 2048), head_dim=64),
-        parameters=688e6,
-        source="Table 5",
-        macs={512: 812e9},
-    ),
-    "coatnet_6": Published(
-        _coatnet((2, 2, 4, 42, 2), (192, 192, 384, 1536, 3072), head_dim=128, split=(8, 768)),
-        parameters=1.47e9,
-        source="Table 5",
-        macs={512: 1521e9},
-    ),
-    "coatnet_7": Published(
-        _coatnet((2, 2, 4, 42, 2), (192, 256, 512, 2048, 3072), head_dim=128, split=(8, 1024)),
-        parameters=2.44e9,
-        source="Table 5",
-        macs={512: 2586e9},
-    ),
-    "coatnet_2_v1": Published(_coatnet((2, 2, 2, 18, 2), (128, 128, 256, 512, 1024)), source="Table 7, V1"),
-    "coatnet_2_v2": Published(_coatnet((2, 2, 8, 12, 2), (128, 128, 256, 512, 1024)), source="Table 7, V2"),
-    "coatnet_3_v1": Published(  # trained on ImageNet-21K: 53.0 there, 87.4 fine-tuned
-        _coatnet((2, 2, 2, 18, 2), (192, 192, 384, 768, 1536)), source="Table 7, V1"
-    ),
+    "coatnet_2_v1": _coatnet("Table 7, V1", (2, 2, 2, 18, 2), (128, 128, 256, 512, 1024)),
+    "coatnet_2_v2": _coatnet("Table 7, V2", (2, 2, 8, 12, 2), (128, 128, 256, 512, 1024)),
+    # trained on ImageNet-21K: 53.0 there, 87.4 fine-tuned
+    "coatnet_3_v1": _coatnet("Table 7, V1", (2, 2, 2, 18, 2), (192, 192, 384, 768, 1536)),
 }
 
 
-def _coat(widths: Four) -> CoaTVariant:
-    return CoaTVariant(widths=widths, depths=(2, 2, 2, 2), parallel_depth=6, mlp_ratios=(4, 4, 4, 4))
+def _coat(
+    parallel_depth: int,
+    widths: Four,
+    depths: Four,
+    mlp_ratios: Four,
+    parameters: float,
+    macs: dict[int, float],
+    exact_parameters: int,
+) -> Published:
+    variant = CoaTVariant(widths=widths, depths=depths, parallel_depth=parallel_depth, mlp_ratios=mlp_ratios)
+    source = "mlpc-ucsd/CoaT, README; multiply-adds counted by timm"
+    return Published(variant, source, parameters, macs, exact_parameters)
 
 
-def _coat_lite(widths: Four, depths: Four, mlp_ratios: Four) -> CoaTVariant:
-    return CoaTVariant(widths=widths, depths=depths, mlp_ratios=mlp_ratios)
-
-
-_README = "mlpc-ucsd/CoaT, README; multiply-adds counted by timm"
-
-COAT: dict[str, Published] = {
-    "coat_tiny": Published(
-        _coat((152, 152, 152, 152)),
-        parameters=5.5e6,
-        source=_README,
-        macs={224: 4.35e9},
-        exact_parameters=5_498_844,
-    ),
-    "coat_mini": Published(
-        _coat((152, 216, 216, 216)),
-        parameters=10e6,
-        source=_README,
-        macs={224: 6.82e9},
-        exact_parameters=10_337_308,
-    ),
-    "coat_small": Published(
-        _coat((152, 320, 320, 320)),
-        parameters=22e6,
-        source=_README,
-        macs={224: 12.61e9},
-        exact_parameters=21_694_212,
-    ),
-    "coat_lite_tiny": Published(
-        _coat_lite((64, 128, 256, 320), (2, 2, 2, 2), (8, 8, 4, 4)),
-        parameters=5.7e6,
-        source=_README,
-        macs={224: 1.60e9},
-        exact_parameters=5_722_856,
-    ),
-    "coat_lite_mini": Published(
-        _coat_lite((64, 128, 320, 512), (2, 2, 2, 2), (8, 8, 4, 4)),
-        parameters=11e6,
-        source=_README,
-        macs={224: 2.00e9},
-        exact_parameters=11_012_584,
-    ),
-    "coat_lite_small": Published(
-        _coat_lite((64, 128, 320, 512), (3, 4, 6, 3), (8, 8, 4, 4)),
-        parameters=20e6,
-        source=_README,
-        macs={224: 3.96e9},
-        exact_parameters=19_839_528,
-    ),
-    "coat_lite_medium": Published(
-        _coat_lite((128, 256, 320, 512), (3, 6, 10, 8), (4, 4, 4, 4)),
-        parameters=45e6,
-        source=_README,
-        macs={224: 9.81e9, 384: 28.73e9},
-        exact_parameters=44_572_456,
+COAT = {  # parallel depth, widths, depths, MLP ratios; parameters as printed, multiply-adds, parameters of the code
+    "coat_tiny": _coat(6, (152, 152, 152, 152), (2, 2, 2, 2), (4, 4, 4, 4), 5.5e6, {224: 4.35e9}, 5_498_844),
+    "coat_mini": _coat(6, (152, 216, 216, 216), (2, 2, 2, 2), (4, 4, 4, 4), 10e6, {224: 6.82e9}, 10_337_308),
+    "coat_small": _coat(6, (152, 320, 320, 320), (2, 2, 2, 2), (4, 4, 4, 4), 22e6, {224: 12.61e9}, 21_694_212),
+    "coat_lite_tiny": _coat(0, (64, 128, 256, 320), (2, 2, 2, 2), (8, 8, 4, 4), 5.7e6, {224: 1.60e9}, 5_722_856),
+    "coat_lite_mini": _coat(0, (64, 128, 320, 512), (2, 2, 2, 2), (8, 8, 4, 4), 11e6, {224: 2.00e9}, 11_012_584),
+    "coat_lite_small": _coat(0, (64, 128, 320, 512), (3, 4, 6, 3), (8, 8, 4, 4), 20e6, {224: 3.96e9}, 19_839_528),
+    "coat_lite_medium": _coat(
+        0, (128, 256, 320, 512), (3, 6, 10, 8), (4, 4, 4, 4), 45e6, {224: 9.81e9, 384: 28.73e9}, 44_572_456
     ),
 }
 
-PUBLISHED: dict[str, Published] = {**COATNET, **COAT}
+PUBLISHED = {**COATNET, **COAT}
