@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from study.config import Run, parse_model
 from study.data import Dataset, load
@@ -58,7 +58,9 @@ def export_run(folder: Path, out: Path, onnx: bool = True, data_dir: Path | None
     from safetensors.torch import save_file
 
     with atomic(written[0]) as temporary:
-        save_file(_distinct(read_weights(weights)), temporary, metadata={"run": run.id})
+        # as safetensors stores them: contiguous, none a view of another
+        tensors = {name: tensor.contiguous().clone() for name, tensor in read_weights(weights).items()}
+        save_file(tensors, temporary, metadata={"run": run.id})
     write_json(written[1], _described(run, result, data))
     if onnx:
         written.append(out / ONNX)
@@ -91,11 +93,6 @@ def folder_name(run: Run) -> str:
     'm.py-Net-a-1-seed3-6df6e2'
     """
     return f"{re.sub(r'[^A-Za-z0-9_.]+', '-', run.label).strip('-.')}-seed{run.seed}-{run.id[:6]}"
-
-
-def _distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors stores them: contiguous, none a view of another."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
 
 
 def _described(run: Run, result: dict[str, Any], data: Dataset) -> dict[str, Any]:

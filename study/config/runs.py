@@ -16,7 +16,7 @@ MOST_EVALUATIONS = 10**6  # of one run
 STREAMS = 2**16  # of fractals that never repeat: one for each of the first seeds (study/data/stream.py)
 IMAGES_OF_A_STREAM = 2**32
 FORMAT = 1  # raised whenever the numerics change, so that old and new runs are never taken for the same
-
+OF_ONES_OWN = re.compile(r"(?s)hf:|npz:|.*\.py:[A-Za-z_]")  # names of data that are known by their content
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -94,13 +94,13 @@ class Data(Frozen):
     @property
     def by_content(self) -> bool:
         """Whether the data are known by their fingerprint alone, and the name only says where they were found."""
-        return bool(self.fingerprint) and bool(re.match(r"(?s)hf:|npz:|.*\.py:[A-Za-z_]", self.name))
+        return bool(self.fingerprint) and bool(OF_ONES_OWN.match(self.name))
 
     @property
     def slug(self) -> str:
         """The name as part of a folder's name."""
         name = self.name
-        if re.match(r"(?s)hf:|npz:|.*\.py:[A-Za-z_]", name):  # without the folders that it lies in
+        if OF_ONES_OWN.match(name):  # without the folders that it lies in
             path, bracket, rest = name.partition("[")
             kind, colon, where = path.partition(":") if path.startswith(("hf:", "npz:")) else ("", "", path)
             name = kind + colon + where.rpartition("/")[2] + bracket + rest

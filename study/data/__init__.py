@@ -22,8 +22,6 @@ from study.data.prepared import Whole, facts_of, find, prepare
 from study.data.prepared import check as check_prepared
 from study.errors import StudyError
 
-__all__ = ["NAMES", "Dataset", "default_data_dir", "load", "parse_name"]
-
 BUILT_IN = (*cifar.SOURCES, "fractals")
 NAMES = (*BUILT_IN, "folder:PATH", "hf:NAME[@REVISION]", "npz:PATH", "FILE.py:NAME")
 CHECKED = 2 * 10**9  # bytes of a prepared set that planning reads whole: a few seconds
@@ -173,8 +171,8 @@ def _own(name: Name, side: int, data_dir: Path) -> Whole:
         return prepare(data_dir, slug, [VERSION, name.kind, recipe], make, title, side)
 
     if name.kind == "folder":
-        tree = folders.scan(path)
-        return keep([str(path), tree.recipe], lambda: tree.source)
+        source, facts = folders.scan(path)
+        return keep([str(path), facts], lambda: source)
     if name.kind == "npz":
         return keep(npz.recipe(path), lambda: npz.source(path, side))
     if name.kind == "file":

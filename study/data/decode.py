@@ -82,6 +82,10 @@ def decoded(files: Files, path: Path, offset: int, side: int, title: str) -> Ite
         def job(first: int, last: int) -> Job:
             return str(path), offset + first * image_bytes, side, files.items(first, last)
 
+        def stored(first: int, last: int) -> bytes:
+            pixels.seek(offset + first * image_bytes)
+            return pixels.read((last - first) * image_bytes)
+
         for first, last in blocks:
             while len(ahead) < processes + 2 and (block := next(todo, None)) is not None:
                 ahead.append(None if block[0] in finished else submit(job(*block)))
@@ -90,13 +94,11 @@ def decoded(files: Files, path: Path, offset: int, side: int, title: str) -> Ite
             if future is not None:
                 checksum, levels, bad = future.result()
                 unreadable += bad
-            pixels.seek(offset + first * image_bytes)
-            block_bytes = pixels.read((last - first) * image_bytes)
+            block_bytes = stored(first, last)
             if future is None and zlib.crc32(block_bytes) != finished[first]:  # lost with the power, or damaged
                 checksum, levels, bad = decode(job(first, last))
                 unreadable += bad
-                pixels.seek(offset + first * image_bytes)
-                block_bytes = pixels.read((last - first) * image_bytes)
+                block_bytes = stored(first, last)
             bar.update(last - first)
             if len(unreadable) >= NAMED:
                 break

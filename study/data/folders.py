@@ -6,48 +6,19 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from study.data.arrays import Labels
 from study.data.sources import Files, Source
 from study.errors import StudyError
 
 NOTES = {".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".ini", ".db"}  # what lies beside images in public data sets
 
 
-class Split(NamedTuple):
-    """Paths of the image files below a split's folder, each with its label."""
-
-    folder: Path
-    files: list[str]
-    labels: Labels
-
-    def items(self, first: int, last: int) -> list[tuple[str, str | bytes]]:
-        """The paths of some files, which are their names too."""
-        paths = [str(self.folder / file) for file in self.files[first:last]]
-        return [(path, path) for path in paths]
-
-
-class Tree(NamedTuple):
-    """The image files of a folder, the classes' names, and what tells a changed folder."""
-
-    train: Split
-    test: Split
-    class_names: tuple[str, ...]
-    recipe: str  # SHA-256 of path, label, size in bytes and time of change of every file
-
-    @property
-    def source(self) -> Source:
-        """Both splits, to be decoded."""
-        train, test = (Files(split.labels, split.items) for split in (self.train, self.test))
-        return Source(train, test, self.class_names)
-
-
-def scan(root: Path) -> Tree:
+def scan(root: Path) -> tuple[Source, str]:
     """The files of `root/train/CLASS/` and `root/test/CLASS/` (`root/val/` where there is no test), in sorted order.
 
+    With them what tells a changed folder: SHA-256 of path, label, size in bytes and time of change of every file.
     Folders inside a class's folder belong to the class. Hidden files and notes (.txt, .csv, ...) are left out; any
     other file counts as an image. Raises StudyError if a folder is missing or empty or the splits' classes differ.
     """
@@ -64,7 +35,8 @@ def scan(root: Path) -> Tree:
             apart = ", ".join(sorted(set(names) ^ set(test_names))[:5])
             raise StudyError(f"{train} and {test} must have the same classes, but only one of them has: {apart}")
         facts = hashlib.sha256()
-        return Tree(_split(train, names, facts), _split(test, names, facts), names, facts.hexdigest())
+        source = Source(_split(train, names, facts), _split(test, names, facts), names)
+        return source, facts.hexdigest()
     except OSError as error:
         raise StudyError(f"{root} cannot be read: {error}") from error
 
@@ -76,7 +48,7 @@ def _classes(split: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _split(split: Path, names: tuple[str, ...], facts: hashlib._Hash) -> Split:
+def _split(split: Path, names: tuple[str, ...], facts: hashlib._Hash) -> Files:
     files: list[str] = []
     counts = []
     for label, name in enumerate(names):
@@ -87,7 +59,12 @@ def _split(split: Path, names: tuple[str, ...], facts: hashlib._Hash) -> Split:
             facts.update(os.fsencode(f"{split.name}/{path}\0{label} {size} {changed}\n"))
             files.append(path)
         counts.append(len(found))
-    return Split(split, files, np.repeat(np.arange(len(names)), counts))
+
+    def items(first: int, last: int) -> list[tuple[str, str | bytes]]:
+        paths = [str(split / file) for file in files[first:last]]
+        return [(path, path) for path in paths]
+
+    return Files(np.repeat(np.arange(len(names)), counts), items)
 
 
 def _walk(folder: Path | str, name: str) -> Iterator[tuple[str, int, int]]:

@@ -59,12 +59,8 @@ def source(path: Path, name: str, switches: Mapping[str, str], side: int) -> Sou
     return Source(
         _split(train, f"{what}, train", path, name, side),
         _split(test, f"{what}, test", path, name, side),
-        _names(names),
+        None if names is None else tuple(map(str, names)),
     )
-
-
-def _names(names: Any) -> tuple[str, ...] | None:
-    return None if names is None else tuple(str(each) for each in names)
 
 
 def _split(split: Any, what: str, path: Path, name: str, side: int) -> Blocks:

@@ -62,15 +62,14 @@ def timm_network(variant: TimmVariant, classes: int, image_size: int) -> nn.Modu
     if not timm.is_model(variant.model):
         raise StudyError(f"timm {timm.__version__} has no model named {variant.model!r}: see timm.list_models()")
     try:
-        return with_classifier(timm.create_model(variant.model, num_classes=classes, img_size=image_size), classes)
+        network = timm.create_model(variant.model, num_classes=classes, img_size=image_size)
     except TypeError as error:
         if "img_size" not in str(error):
             raise
-        return with_classifier(
-            timm.create_model(variant.model, num_classes=classes), classes
-        )  # such as ResNets, which take any side
+        network = timm.create_model(variant.model, num_classes=classes)  # such as ResNets, which take any side
     except (AssertionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise StudyError(
             f"timm cannot build {variant.model} for images of side {image_size}: {reason}; try another --image-size"
         ) from None
+    return with_classifier(network, classes)
