@@ -85,6 +85,7 @@ def test_labels_may_be_published_names_and_carry_switches():
         ("A > C[x=1] B", r"at character 12, 'B', where one of the relations"),
         ("A > C[x=1", r"at character 6, '\[x=1', where one of the relations"),
         ("A > C[x]", r"'x' is not switch=value"),
+        ("A > C[x=1, x=2]", r"C\[x=1, x=2\]' sets x twice"),
         ("A", r"names one variant"),
         ("A > B > A", r"names A twice"),
         ("cctt > C-C-T-T", r"names C-C-T-T twice"),

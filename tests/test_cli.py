@@ -33,6 +33,7 @@ BAD_INPUT = {
     "an unknown data set": (["sweep", "--dataset", "cifar1000"], "cifar1000"),
     "an unknown variant": (["sweep", "--variants", "resnet"], "no variant 'resnet'"),
     "T before C": (["sweep", "--variants", "TTCC"], "constrains convolution stages to come before"),
+    "no name after timm:": (["sweep", "--variants", "timm:"], "followed by the name of one of timm's networks"),
     "an unknown switch": (["sweep", "--variants", "cctt[colour=red]"], "'colour' is not one of"),
     "a switch's bad value": (["sweep", "--variants", "cctt[attention=nonlocal]"], "'global', 'local' or 'linear'"),
     "a variant named twice": (["sweep", "--variants", "cctt,C-C-T-T"], "named twice"),

@@ -212,6 +212,8 @@ def parse_variant(text: str) -> tuple[str, dict[str, str]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise StudyError(f"variant {text!r}: {item!r} is not switch=value")
+        if key.strip() in switches:
+            raise StudyError(f"variant {text!r} sets {key.strip()} twice")
         switches[key.strip()] = value.strip()
     return canonical_layout(match[1]), switches
 

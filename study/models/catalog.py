@@ -54,8 +54,8 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
     where = f"variant {text}: "
     plain, colon, own_amount = _plain(name).partition(":")
     if plain == "timm" and colon:
-        if switches:
-            raise StudyError(f"{where}timm's networks have no switches here")
+        if switches or not own_amount:
+            raise StudyError(f"{where}timm: is followed by the name of one of timm's networks, without switches")
         return _timm(name.partition(":")[2], budget)
     if own_reference(name) is not None:
         return own_variant(text, budget, files)
