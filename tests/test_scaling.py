@@ -415,6 +415,7 @@ def test_a_family_opens_with_its_own_answer_and_folds_its_members(grown: Path, m
     assert sorted(map(html.index, words)) == list(map(html.index, words))
     assert html.count('<details class="member"') == 4
     assert '<details class="member" open' not in html
+    assert (html.count('class="sheet"'), html.count("was not at hand")) == (1, 0)  # once for all members
     latex = write_latex(Report([replace(section, members=[])]), grown / "report.tex").read_text()
     count = len(scaling_tables(found.points, found.scaling, found.by_size))
     assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") == count >= 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -34,14 +34,12 @@ class Provenance:
     table: Table
     troubles: tuple[str, ...]
 
-    def without_sheet(self, data: str) -> Provenance:
-        """The same, saying that no images of the data are shown."""
-        rows = (*self.table.rows, ("images", f"none shown: {data} was not at hand where this page was made"))
-        return replace(self, table=replace(self.table, rows=rows))
 
+def provenance(results: Results, images_missing: bool = False) -> Provenance:
+    """All that a folder knows about how it came to be; of members, what they are together.
 
-def provenance(results: Results) -> Provenance:
-    """All that a folder knows about how it came to be; of members, what they are together."""
+    `images_missing`: the page would show some, but the data are not here.
+    """
     sweeps = results.members or [results]
     parts = [each for each in sweeps if len(each.runs)] or [results]
     recorded = [environment for each in parts for environment in each.environments]
@@ -54,6 +52,8 @@ def provenance(results: Results) -> Provenance:
         *_environment(recorded),
         _time(parts),
     ]
+    if images_missing:
+        rows.append(("images", f"none shown: {results.experiment.data.name} was not at hand where this page was made"))
     troubles = [f"{_named(each)}{trouble}" for each in sweeps for trouble in _troubles(each)]
     if results.joined:
         started = results.joined.started(results.folder)

@@ -124,9 +124,8 @@ def _section(results: Results, key: str, member: str = "") -> Section:
         for verdict in view.explorations
         if verdict.pairs
     ]
-    card, made = Card() if member else card_of(results), provenance(results)
+    card, sheet = (Card(), "") if member else (card_of(results), contact_sheet(experiment.data))
     claims = answers_of(results, key)
-    sheet = "" if member else contact_sheet(experiment.data)
     return Section(
         key=key,
         folder=results.folder,
@@ -142,7 +141,7 @@ def _section(results: Results, key: str, member: str = "") -> Section:
         claims=claims,
         figures=[_curve_figure(name, curves, runs, key) for name in _figures_of(view, bool(member))],
         tables=[*explored, *(table for table in shown if table)],
-        provenance=made if sheet else made.without_sheet(experiment.data.name),
+        provenance=provenance(results, images_missing=not (member or sheet)),
         lines=explore.of_curves(curves, runs),
         card=card,
         cards=variant_cards(curves, runs),
@@ -172,8 +171,8 @@ def _section_of_members(results: Results, key: str) -> Section:
         shown, told = transfer_tables(results, frame), answer.of_transfer(results)
         what = f"images of {', '.join(str(member.number) for member in members)} pixels"
     variants = study_order(variant for member in members for variant in member.runs["variant"])
-    made, sheet = provenance(results), contact_sheet(members[-1].experiment.data)
-    card, names = card_of(results), [f"{each.number:,} {'training images' if sizes else 'pixels'}" for each in members]
+    card, sheet = card_of(results), contact_sheet(members[-1].experiment.data)
+    names = [f"{each.number:,} {'training images' if sizes else 'pixels'}" for each in members]
     return Section(
         key=key,
         folder=results.folder,
@@ -186,7 +185,7 @@ def _section_of_members(results: Results, key: str) -> Section:
         claims=[],
         figures=_figures_over_sizes(results, key) if sizes else [_figure_of_transfer(frame, results, key)],
         tables=shown,
-        provenance=made if sheet else made.without_sheet(experiment.data.name),
+        provenance=provenance(results, images_missing=not sheet),
         lines=explore.of_sizes(results.points) if sizes else {},
         card=card,
         members=[
