@@ -133,6 +133,7 @@ def test_an_edited_readout_is_another_claim_and_says_when_it_was_stated(file: Pa
 
 BAD = {
     "two arguments": ("def bad(curve, run):\n    return 1.0", r"takes \(curve, run\): a readout is called with one"),
+    "beyond floats": ("def bad(curve):\n    return -(10**400)", "returned -inf: a readout is one finite number"),
     "infinite": ("def bad(curve):\n    return float('inf')", "returned inf: a readout is one finite number"),
     "an array": ("def bad(curve):\n    return curve['lr'].to_numpy()", r"returned an array of shape \(2,\)"),
     "a truth value": ("def bad(curve):\n    return True", "returned bool"),

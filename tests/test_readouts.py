@@ -168,6 +168,7 @@ def test_loss_after_equal_samples_by_hand() -> None:
     assert later.values["A 0"] == 1.0
     assert math.isnan(later.values["B 0"])
     assert "B seed 0" in later.notes[1]
+    assert after_samples(curves[:0], "probe_loss").notes == ()  # of no runs: all of them diverged
 
 
 def test_samples_to_loss_by_hand() -> None:

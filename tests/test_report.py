@@ -22,6 +22,7 @@ from study.analysis.curves import at_losses, difference_at_loss, matched_region,
 from study.analysis.readouts import find_readout, measure_claim, readout_table, summary
 from study.config import Claim
 from study.errors import StudyError
+from study.files import write_json
 from study.report import sections
 from study.report.answer import of_sweep
 from study.report.card import Card, card_of
@@ -33,6 +34,7 @@ from study.report.gallery import plot
 from study.report.inline import inline_svg
 from study.report.live import watch
 from study.report.page import read_report, write_all, write_markdown, write_page
+from study.report.provenance import provenance
 from study.report.sections import title_of
 from study.report.table import Table, capitalised, latex_escape, number, p_value, show, to_latex, to_markdown
 from study.results import load
@@ -299,6 +301,13 @@ def test_committed_tables_without_runs_give_the_same_answers(folder: Path, page:
     assert again.text.replace("\n", " ").split("How it was made")[0] == page.text.split("How it was made")[0]
     (committed / "environments.json").unlink(missing_ok=True)
     assert "it stands in the runs' own folders" in report_of(committed).text
+
+
+def test_what_only_later_environments_record_is_told(folder: Path, tmp_path: Path) -> None:
+    committed = shutil.copytree(folder, tmp_path / "results", ignore=shutil.ignore_patterns("runs"))
+    write_json(committed / "environments.json", [{"python": "3.11"}, {"python": "3.12", "host": "a-machine"}])
+    rows = dict(provenance(load(committed)).table.rows)
+    assert (rows["Python"], rows["machine"]) == ("3.11, 3.12", "a-machine")
 
 
 @pytest.mark.parametrize("alive", [1, 0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,11 +111,12 @@ def value_of(function: Function, curve: pd.DataFrame, name: str) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        what = f"an array of shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"
-        raise StudyError(f"{name} returned {what}: a readout is one finite number, or None where a run has none")
-    if math.isinf(float(value)):
-        raise StudyError(f"{name} returned {value}: a readout is one finite number, or None where a run has none")
-    return float(value)
+        what = f"an array of shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
+    elif abs(value) > sys.float_info.max:  # an int may be larger than any float
+        what = "inf" if value > 0 else "-inf"
+    else:
+        return float(value)
+    raise StudyError(f"{name} returned {what}: a readout is one finite number, or None where a run has none")
 
 
 def _run_by_run(function: Function, curves: pd.DataFrame, name: str) -> Iterator[tuple[str, float, str]]:

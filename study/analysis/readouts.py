@@ -129,6 +129,8 @@ def after_samples(curves: pd.DataFrame, column: str, samples: float | None = Non
         samples = float(ordered.groupby("run")["samples"].max().min())
     seen, reached = (ordered[name].to_numpy(dtype=float) for name in ("samples", column))
     values = interpolated(ordered, curves["run"].unique(), seen, reached, samples).iloc[:, 0]
+    if ordered.empty:  # there is no most that every run has seen
+        return Measurement(values)
     note = f"Read after {samples:,.0f} samples."
     return Measurement(values, notes=(note, *_missing(curves, values, f"not measured around {samples:,.0f} samples")))
 

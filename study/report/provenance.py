@@ -135,7 +135,8 @@ def _environment(recorded: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
     if not recorded:
         yield "environment", "not here: it stands in the runs' own folders"
         return
-    values = {key: ", ".join(dict.fromkeys(str(one[key]) for one in recorded if key in one)) for key in recorded[0]}
+    keys = dict.fromkeys(key for one in recorded for key in one)  # what one of them lacks another may have
+    values = {key: ", ".join(dict.fromkeys(str(one[key]) for one in recorded if key in one)) for key in keys}
     yield from ((words, values[key]) for key, words in PLACES.items() if key in values)
     yield "libraries", ", ".join(f"{key} {value}" for key, value in values.items() if key not in PLACES)
 
