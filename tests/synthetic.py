@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from study.analysis.readouts import measure
 from study.config import Claim, Data, Experiment, Run, TimmVariant, Training
 from study.files import write_json, write_text
 from study.results import RUN_COLUMNS, load
@@ -160,3 +161,8 @@ def made_up_run(experiment: Experiment, label: str, seed: int) -> Run:
     """A run of that label; what network it names does not matter to those who read results."""
     variant = TimmVariant(model=label)
     return Run(variant=variant, data=experiment.data, training=experiment.training, seed=seed, label=label)
+
+
+def readout_table(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Columns variant, seed, value; one row a run, indexed by run id. The value is NaN where the run has none."""
+    return runs.set_index("run")[["variant", "seed"]].assign(value=measure(name, curves, runs).values)

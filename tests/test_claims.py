@@ -13,9 +13,10 @@ import pytest
 from scipy import stats
 
 from study.analysis import claims
-from study.analysis.claims import leave_one_seed_out, paired_by_seed, read_table
+from study.analysis.claims import leave_one_seed_out, paired_by_seed
 from study.analysis.decisions import decide, equality_weights
 from study.analysis.sequential import decided, plan_looks
+from study.analysis.tables import read_table
 from study.analysis.verdicts import ClaimVerdict, Pair
 from study.config import Claim
 from study.config.notation import Relation, parse_ranking

@@ -21,12 +21,11 @@ from study.analysis.readouts import (
     gap_area,
     measure,
     reading_errors,
-    readout_table,
     samples_to_loss,
     summary,
 )
 from study.errors import StudyError
-from tests.synthetic import curve, diverge, results
+from tests.synthetic import curve, diverge, readout_table, results
 
 
 def slow_accuracy_at(curve: pd.DataFrame, loss: float) -> float:

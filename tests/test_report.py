@@ -19,7 +19,7 @@ from rich.console import Console
 
 from study.analysis import claims
 from study.analysis.curves import at_losses, difference_at_loss, matched_region, not_diverged
-from study.analysis.readouts import find_readout, measure_claim, readout_table, summary
+from study.analysis.readouts import find_readout, measure_claim, summary
 from study.config import Claim
 from study.errors import StudyError
 from study.files import write_json
@@ -40,7 +40,7 @@ from study.report.table import Table, capitalised, latex_escape, number, p_value
 from study.results import load
 from study.sweep import attempts
 from study.sweep.store import Store
-from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, results, results_folder
+from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, readout_table, results, results_folder
 
 FEW = ("C-C-T-T", "ViT_REL")  # where it is not about how many are drawn
 VOID = {"meta", "link", "br", "hr", "img", "input"}

@@ -31,7 +31,7 @@ from study.analysis.statistics import (
     rank_probabilities,
     tau_b,
 )
-from study.analysis.tables import check_table, read_table
+from study.analysis.tables import check_table
 from study.analysis.verdicts import (
     ClaimVerdict,
     ClaimWord,
@@ -45,8 +45,6 @@ from study.analysis.verdicts import (
 from study.config import Claim
 from study.config.notation import Ranking, Relation
 from study.errors import StudyError
-
-__all__ = ["ClaimVerdict", "explore", "leave_one_seed_out", "paired_by_seed", "read_table", "test_claim", "verdict_on"]
 
 DRAWS = 10_000
 PAIRED = Spread("paired", None, float("nan"))

@@ -116,7 +116,7 @@ class Decisions:
         """
         claimed, word = self.claimed[pair], self.word(pair)
         verdict = self.verdict(pair)[0] if claimed else ""
-        reach = self._reaches(pair)
+        reach = {family: float(each[pair]) for family, each in self._reaches.items()}
         if verdict == "undecided" or (not claimed and word == "?"):
             return self._undecided(pair, reach)
         if (not claimed and word == "≫") or (claimed, verdict) in _BY_SIMULTANEOUS:
@@ -156,17 +156,9 @@ class Decisions:
         difference = float(self.comparison.difference[pair])
         return difference - reach, difference + reach
 
-    def _reaches(self, pair: int) -> dict[str, float]:
-        """Half the width of each family's interval."""
-        return {
-            "different": float(self._families["different"][pair]),
-            "equal": float(self._families["equal"][pair]),
-            "not worse": float(self._families["not worse"][pair]),
-            "simultaneous": float(self.high[pair] - self.comparison.difference[pair]),
-        }
-
     @cached_property
-    def _families(self) -> dict[str, Floats]:
+    def _reaches(self) -> dict[str, Floats]:
+        """Half the width of each pair's interval, family by family."""
         comparison, epsilon = self.comparison, self.claim.epsilon
         equal = holm_levels(comparison.p_equivalent(epsilon), self.alpha, equality_weights(self.claimed))
         not_worse, at_least = np.full(len(self.claimed), np.nan), np.isfinite(self.not_worse_p)
@@ -175,6 +167,7 @@ class Decisions:
             "different": comparison.reach(holm_levels(comparison.p_different(), self.alpha) / 2),
             "equal": comparison.reach(equal),
             "not worse": comparison.reach(not_worse),
+            "simultaneous": self.high - comparison.difference,
         }
 
     @property

@@ -284,12 +284,6 @@ def measure(name: str, curves: pd.DataFrame, runs: pd.DataFrame, own: Own | None
     return replace(result, values=result.values.reindex(runs["run"]).rename("value"), notes=notes)
 
 
-def readout_table(name: str, curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns variant, seed, value; one row a run, indexed by run id. The value is NaN where the run has none."""
-    table = runs.set_index("run")[["variant", "seed"]]
-    return table.assign(value=measure(name, curves, runs).values)
-
-
 def measure_claim(
     claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame, own: Own | None = None
 ) -> tuple[pd.DataFrame, Measurement]:

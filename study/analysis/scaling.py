@@ -36,6 +36,7 @@ from study.errors import StudyError
 
 DRAWS = 400
 LEVEL = 0.95
+ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 def scale(
@@ -109,7 +110,7 @@ def _at(drawn_DSV: Floats | None, s: int, v: int) -> Floats | None:
 def _estimate(value: float, drawn: Floats | None) -> Estimate:
     if drawn is None or not len(drawn):
         return Estimate(float(value))
-    low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    low, high = np.quantile(drawn, ENDS)
     return Estimate(float(value), float(low), float(high))
 
 
@@ -181,8 +182,7 @@ class _Laws:
         found = {}
         for v, variant in enumerate(self.variants):
             best, drawn = self.accuracy(v, images)
-            ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-            low, high = (np.full_like(best, np.nan),) * 2 if drawn is None else np.quantile(drawn, ends, axis=0)
+            low, high = (np.full_like(best, np.nan),) * 2 if drawn is None else np.quantile(drawn, ENDS, axis=0)
             found[variant] = (best, low, high)
         return found
 

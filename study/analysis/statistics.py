@@ -165,11 +165,9 @@ def holm(p: Floats, weights: Floats | None = None) -> Floats:
     Rejecting where the result is below alpha keeps the family-wise error at alpha under any dependence. What a
     rejected test held passes to the rest in proportion (Holm 1979).
     """
-    weights = np.ones(len(p)) if weights is None else weights
-    order = np.argsort(p / weights, kind="stable")
-    remaining = np.cumsum(weights[order][::-1])[::-1]
+    order, _, _, in_order = _holm_sequence(p, weights)
     adjusted = np.empty(len(p))
-    adjusted[order] = np.maximum.accumulate(p[order] / weights[order] * remaining)
+    adjusted[order] = in_order
     return np.minimum(adjusted, 1)
 
 
@@ -179,14 +177,21 @@ def holm_levels(p: Floats, alpha: float, weights: Floats | None = None) -> Float
     What comes after the first that is not rejected is held to its share at that step. So a p-value lies below its level
     exactly where `holm` adjusts it to below alpha, and an interval at that level agrees with the decision.
     """
-    weights = np.ones(len(p)) if weights is None else weights
-    order = np.argsort(p / weights, kind="stable")
-    remaining = np.cumsum(weights[order][::-1])[::-1]
-    kept = np.flatnonzero(np.maximum.accumulate(p[order] / weights[order] * remaining) >= alpha)
+    order, shares, remaining, adjusted = _holm_sequence(p, weights)
+    kept = np.flatnonzero(adjusted >= alpha)
     last = kept[0] if len(kept) else len(p) - 1
     levels = np.empty(len(p))
-    levels[order] = alpha * weights[order] / remaining[np.minimum(np.arange(len(p)), last)]
+    levels[order] = alpha * shares / remaining[np.minimum(np.arange(len(p)), last)]
     return levels
+
+
+def _holm_sequence(p: Floats, weights: Floats | None) -> tuple[Ints, Floats, Floats, Floats]:
+    """The order in which Holm tests; in it the weights, what is left of them at each test, the adjusted p-values."""
+    weights = np.ones(len(p)) if weights is None else weights
+    order = np.argsort(p / weights, kind="stable")
+    shares = weights[order]
+    remaining = np.cumsum(shares[::-1])[::-1]
+    return order, shares, remaining, np.maximum.accumulate(p[order] / shares * remaining)
 
 
 # ---------------------------------------------------------------- sizes of effects
@@ -254,11 +259,11 @@ class Kendall:
     high: float | None = None
 
 
-def kendall(published: Sequence[int], measured: Floats, permutations: int = 10_000) -> Kendall | None:
+def kendall(published: Sequence[int], measured: Floats) -> Kendall | None:
     """Agreement of two orders, higher is better in both; None where either has no order (all tied).
 
     p is the part of the permutations of the measured values that agree at least as well: all of them up to 7
-    variants, `permutations` random ones (seed 0) beyond.
+    variants, 10,000 random ones (seed 0) beyond.
     """
     levels = np.asarray(published, dtype=float)
     if np.ptp(levels) == 0 or np.ptp(measured) == 0:
@@ -274,7 +279,7 @@ def kendall(published: Sequence[int], measured: Floats, permutations: int = 10_0
         permutation_type="pairings",
         alternative="greater",
         vectorized=True,
-        n_resamples=permutations,
+        n_resamples=10_000,
         rng=np.random.default_rng(0),
     )
     attainable = scipy.stats.kendalltau(levels, -np.arange(len(levels))).statistic

@@ -14,13 +14,12 @@ The word for a whole claim:
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from study.analysis.decisions import MAX_SEEDS, Word
 from study.analysis.statistics import Improvement, Kendall, Spread
@@ -154,7 +153,7 @@ class ClaimVerdict:
         """One flat row a pair, for a table."""
         rows = []
         for pair in self.pairs:
-            row = {field.name: getattr(pair, field.name) for field in dataclasses.fields(pair)}
+            row = dict(vars(pair))
             improvement, simultaneous = row.pop("improvement"), row.pop("simultaneous")
             row |= {
                 "simultaneous_low": simultaneous[0],
@@ -169,9 +168,10 @@ class ClaimVerdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what has no finite value is None."""
-        headline = {"verdict": self.verdict, "sentence": self.sentence}
-        plain: dict[str, Any] = _plain(self)
-        return headline | plain
+        return {"verdict": self.verdict, "sentence": self.sentence, **json.loads(_JSON.dump_json(self))}
+
+
+_JSON = TypeAdapter(ClaimVerdict)
 
 
 def claim_word(relations: Sequence[tuple[str | None, str]]) -> ClaimWord:
@@ -198,18 +198,3 @@ def name_missing(missing: Sequence[tuple[str, int]]) -> str:
     for variant, seed in missing:
         seeds.setdefault(variant, []).append(str(seed))
     return "no value for " + ", ".join(f"{variant} seed {', '.join(numbers)}" for variant, numbers in seeds.items())
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, models and tuples as JSON's types."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return str(value) if isinstance(value, str) else value
