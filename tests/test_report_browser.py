@@ -257,6 +257,15 @@ def test_curves_can_be_explored_and_zoomed_by_keyboard(browser: Any, report: Pat
     assert drawn(browser, "accuracy_at_loss")["x"] == whole
 
 
+def test_a_narrow_logarithmic_axis_has_its_numbers(browser: Any, report: Path) -> None:
+    """There was one from 2.1 to 2.9, and none at all further in."""
+    show(browser, report)
+    for low, high in ((2.1, 2.9), (1.05, 1.15), (0.01, 5.0), (100.0, 10_000.0), (0.5, 0.5 + 1e-15), (1.0, 1.0)):
+        ticks = browser.execute_script("return roundNumbers(...arguments)", low, high)
+        assert ticks == sorted(tick for tick in ticks if low <= tick <= high)
+        assert 3 <= len(ticks) <= 7 or high - low < 1e-12
+
+
 def test_tables_are_sorted_by_their_headers(browser: Any, report: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

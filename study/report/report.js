@@ -40,7 +40,11 @@ function roundNumbers(low, high) {  // on a logarithmic axis: the finest of a fe
     found = decades.flatMap(power => digits.map(digit => +`${digit}e${power}`)).filter(value => value >= low && value <= high);
     if (found.length <= 7) break;
   }
-  return found;
+  if (found.length >= 3 || !(low < high)) return found;
+  const least = (high - low) / 6, power = 10 ** Math.floor(Math.log10(least));  // so narrow that it is as good as linear
+  const step = [1, 2, 5, 10].map(digit => digit * power).find(each => each >= least), first = Math.ceil(low / step);
+  const even = [0, 1, 2, 3, 4, 5, 6].map(k => +((first + k) * step).toPrecision(6));
+  return [...new Set(even)].filter(value => value >= low && value <= high);
 }
 
 // ---------------------------------------------------------------- figures
