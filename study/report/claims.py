@@ -161,16 +161,13 @@ def _claim_figures(verdict: ClaimVerdict, unit: str, key: str) -> list[Shown]:
         f"{variant.variant} is most likely of rank {row.index(max(row)) + 1} ({max(row):.2f})"
         for variant, row in zip(verdict.variants, verdict.ranks.matrix, strict=True)
     )
+    variants = pd.Index([variant.variant for variant in verdict.variants], name="variant")
+    ranks = pd.DataFrame(verdict.ranks.matrix, variants, [f"rank {rank}" for rank in range(1, len(variants) + 1)])
     heat = Shown(
         f"{key.partition('-')[2]}-ranks",
         "Probability of each rank",
         f"Parametric bootstrap of the means, {verdict.ranks.draws:,} draws; rank 1 is the best.",
         inline_svg(rank_heat_map(verdict), f"{key}-ranks", f"Heat map of rank probabilities. {likely}."),
-        csv=_ranks_csv(verdict.ranks.matrix, [variant.variant for variant in verdict.variants]),
+        csv=ranks.to_csv(),
     )
     return [forest, heat]
-
-
-def _ranks_csv(matrix: Sequence[Sequence[float]], variants: Sequence[str]) -> str:
-    ranks = [f"rank {rank + 1}" for rank in range(len(variants))]
-    return pd.DataFrame(matrix, index=pd.Index(variants, name="variant"), columns=ranks).to_csv()

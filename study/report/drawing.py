@@ -33,16 +33,16 @@ LONGEST = 14  # letters of a name that stands at a line's end
 FARTHEST = 9.0  # points that a name may stand off its line's end, up or down
 
 
-def mean_and_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array, Array]:
+def mean_and_interval(values: Array) -> tuple[Array, Array, Array]:
     """Mean over runs and the ends of its t-interval at each point. `values`: (runs, points), NaN where a run has none.
 
-    mean +- t_{(1 + level) / 2, n - 1} sd / sqrt(n) over the n runs that are there; the ends are NaN for a single one.
+    mean +- t_{(1 + LEVEL) / 2, n - 1} sd / sqrt(n) over the n runs that are there; the ends are NaN for a single one.
     """
     count = np.isfinite(values).sum(axis=0)
     mean = np.nansum(values, axis=0) / np.where(count, count, np.nan)
     squares = np.nansum((values - mean) ** 2, axis=0)
     more = np.where(count > 1, count, np.nan)
-    half = scipy.stats.t.ppf((1 + level) / 2, more - 1) * np.sqrt(squares / (more - 1) / more)
+    half = scipy.stats.t.ppf((1 + LEVEL) / 2, more - 1) * np.sqrt(squares / (more - 1) / more)
     return mean, mean - half, mean + half
 
 

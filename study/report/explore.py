@@ -22,6 +22,7 @@ Lines = dict[str, list[Any]]
 COUNTED = ("step", "epoch", "samples", "seconds")  # what may be on the x axis
 MEASURED = ("probe_loss", "probe_accuracy", "test_loss", "test_accuracy", "gap")
 AVERAGED = ("probe_loss", "test_accuracy", "gap")  # what is drawn against it
+LOGARITHMIC = ("probe_loss",)  # in the mean, as its axis is
 POINTS = 50  # of a line over the loss axis
 
 # figure: which table of lines, what is on its axes at first, whether they are logarithmic, whether x can be chosen
@@ -45,7 +46,7 @@ def of_curves(curves: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Lines]:
     loss: Lines = {"runs": [], "means": []}
     for variant in study_order(alive["variant"]):
         own = alive[alive["variant"] == variant]
-        steps = _means(own, "step", AVERAGED, logarithmic={"probe_loss"})
+        steps = _means(own, "step", AVERAGED)
         common = own[own["step"].isin(steps.pop("at"))].groupby("step")
         counted = {name: _digits(common[name].mean()) for name in COUNTED if name in columns}
         time["means"].append({"variant": variant, "n": own["run"].nunique(), "macs": macs[variant], **counted, **steps})
@@ -76,9 +77,7 @@ def _runs(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _means(
-    own: pd.DataFrame, x: str, columns: Sequence[str], logarithmic: Sequence[str] | set[str] = (), complete: bool = True
-) -> dict[str, Any]:
+def _means(own: pd.DataFrame, x: str, columns: Sequence[str], complete: bool = True) -> dict[str, Any]:
     """[mean, low, high] of each column at each `x` (under "at") that all runs, or without `complete` any, measured."""
     wide = own.pivot(index="run", columns=x, values=list(columns))
     tables = {column: wide[column] for column in columns}
@@ -88,8 +87,8 @@ def _means(
     found: dict[str, Any] = {"at": [float(at) for at in tables[columns[0]].columns]}
     for column, table in tables.items():
         values = table.to_numpy(dtype=float)
-        ends = mean_and_interval(np.log(values) if column in logarithmic else values)
-        found[column] = [_digits(np.exp(end) if column in logarithmic else end) for end in ends]
+        ends = mean_and_interval(np.log(values) if column in LOGARITHMIC else values)
+        found[column] = [_digits(np.exp(end) if column in LOGARITHMIC else end) for end in ends]
     return found
 
 

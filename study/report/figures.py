@@ -45,13 +45,12 @@ FORMATS = ("svg", "pdf")
 
 @dataclass(frozen=True)
 class FigureKind:
-    """A figure as reports name it: how it is made, its title, what a reader must know to read it, the columns of
-    `curves` on the axes (x, y) of each panel, and what in it is a mean over seeds."""
+    """A figure as reports name it: how it is made, its title, what a reader must know to read it, and what in it is a
+    mean over seeds."""
 
     make: Callable[[pd.DataFrame, pd.DataFrame], Figure]
     title: str
     caption: str
-    panels: tuple[tuple[str, str], ...] = ()
     means: str = "Lines"
 
     def draw(self, curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -97,53 +96,40 @@ def drawable(names: Iterable[str], curves: pd.DataFrame, runs: pd.DataFrame) -> 
 # ---------------------------------------------------------------- along training
 
 
-def loss_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Train (probe) loss against step, the loss on a logarithmic axis: Fig. 1 of CoAtNet (arXiv 2106.04803), top."""
-    figure, (axes,) = canvas(curves)
-    _draw_train_loss(axes, curves, runs)
-    name_lines(figure)
-    return figure
+def _along_training(*panels: Callable[[Axes, pd.DataFrame, pd.DataFrame], None]) -> Callable[..., Figure]:
+    """What makes a figure of these panels, side by side."""
 
+    def make(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+        figure, all_axes = canvas(curves, panels=len(panels))
+        for axes, draw in zip(all_axes, panels, strict=True):
+            draw(axes, curves, runs)
+        name_lines(figure)
+        return figure
 
-def accuracy_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Test accuracy against step: Fig. 1 of CoAtNet (arXiv 2106.04803), bottom."""
-    figure, (axes,) = canvas(curves)
-    _draw_test_accuracy(axes, curves, runs)
-    name_lines(figure)
-    return figure
-
-
-def loss_and_accuracy(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Fig. 1 of CoAtNet (arXiv 2106.04803) remade: train loss and test accuracy against step, side by side."""
-    figure, (left, right) = canvas(curves, panels=2)
-    _draw_train_loss(left, curves, runs)
-    _draw_test_accuracy(right, curves, runs)
-    name_lines(figure)
-    return figure
-
-
-def gap_curve(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Train (probe) minus test accuracy against epoch."""
-    figure, (axes,) = canvas(curves)
-    gaps = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"])
-    _draw_means(axes, gaps, runs, "epoch", "gap")
-    axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
-    count_axis(axes, "epoch")
-    accuracy_axis(axes, "train − test accuracy", "points")
-    name_lines(figure)
-    return figure
+    return make
 
 
 def _draw_train_loss(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Train (probe) loss against step, the loss on a logarithmic axis: Fig. 1 of CoAtNet (arXiv 2106.04803), top."""
     _draw_means(axes, curves, runs, "step", "probe_loss", logarithmic=True)
     loss_axis(axes, curves, "y")
     count_axis(axes, "step")
 
 
 def _draw_test_accuracy(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Test accuracy against step: Fig. 1 of CoAtNet (arXiv 2106.04803), bottom."""
     _draw_means(axes, curves, runs, "step", "test_accuracy")
     count_axis(axes, "step")
     accuracy_axis(axes, "test accuracy")
+
+
+def _draw_gap(axes: Axes, curves: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Train (probe) minus test accuracy against epoch."""
+    gaps = curves.assign(gap=curves["probe_accuracy"] - curves["test_accuracy"])
+    _draw_means(axes, gaps, runs, "epoch", "gap")
+    axes.axhline(0, color="#444444", linewidth=0.6, zorder=1)
+    count_axis(axes, "epoch")
+    accuracy_axis(axes, "train − test accuracy", "points")
 
 
 def _draw_means(
@@ -326,29 +312,25 @@ def _cost_axis(axes: Axes) -> None:
 
 FIGURES = {
     "train_loss": FigureKind(
-        loss_curve,
+        _along_training(_draw_train_loss),
         "Train loss",
         "Loss of the probe, train images in eval mode, as in the paper's Fig. 1.",
-        (("step", "probe_loss"),),
     ),
     "test_accuracy": FigureKind(
-        accuracy_curve,
+        _along_training(_draw_test_accuracy),
         "Test accuracy",
         "Accuracy on the test images, as in the paper's Fig. 1.",
-        (("step", "test_accuracy"),),
     ),
     "loss_and_accuracy": FigureKind(
-        loss_and_accuracy,
+        _along_training(_draw_train_loss, _draw_test_accuracy),
         "Train loss and test accuracy",
         "The two panels of the paper's Fig. 1, remade.",
-        (("step", "probe_loss"), ("step", "test_accuracy")),
     ),
     "accuracy_at_loss": FigureKind(
         accuracy_at_loss,
         "Test accuracy at equal train loss",
         "Training goes to the right; at equal loss, the higher line generalizes better. Shaded: the losses that all "
         "runs pass. Mean lines end where not all seeds of a variant pass; what lies beyond is thin.",
-        (("probe_loss", "test_accuracy"),),
     ),
     "difference_at_loss": FigureKind(
         difference_at_loss,
@@ -357,7 +339,7 @@ FIGURES = {
         "pass; training goes to the right. The line has the colour of the variant that is ahead; where what surrounds "
         "it holds 0, neither is shown to lead at that loss.",
     ),
-    "gap_curve": FigureKind(gap_curve, "Gap", "Train (probe) minus test accuracy.", (("epoch", "gap"),)),
+    "gap_curve": FigureKind(_along_training(_draw_gap), "Gap", "Train (probe) minus test accuracy."),
     "accuracy_by_cost": FigureKind(
         accuracy_by_cost,
         "Accuracy and what it costs",

@@ -54,16 +54,16 @@ def provenance(results: Results, images_missing: bool = False) -> Provenance:
     ]
     if images_missing:
         rows.append(("images", f"none shown: {results.experiment.data.name} was not at hand where this page was made"))
-    troubles = [f"{_named(each)}{trouble}" for each in sweeps for trouble in _troubles(each)]
+    troubles = [
+        trouble if each.number is None else f"{each.folder.name}: {trouble}"
+        for each in sweeps
+        for trouble in _troubles(each)
+    ]
     if results.joined:
         started = results.joined.started(results.folder)
         absent = (results.joined.folder(results.folder, each) for each in results.joined.numbers if each not in started)
         troubles += [f"{folder.name}: not begun." for folder in absent]
     return Provenance(Table("How it was made", ("what", "how"), tuple(rows), words=2), tuple(troubles))
-
-
-def _named(member: Results) -> str:
-    return "" if member.number is None else f"{member.folder.name}: "
 
 
 def _time(parts: Sequence[Results]) -> tuple[str, str]:

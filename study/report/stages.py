@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import matplotlib as mpl
@@ -61,7 +61,7 @@ def stage_strip(variants: Mapping[str, Variant], image_size: int = 32, width: fl
         room = 72 * (width or (COLUMN if len(rows) == 1 else TEXT))
         left = _EDGE if len(rows) == 1 else _EDGE + _GAP + max(_wide(label, weight="bold") for label in rows)
         strip = _Strip.fitted(list(rows.values()), left, room - _EDGE)
-        room = max(room, strip.end(rows.values()) + _EDGE)  # where even labels do not fit
+        room = max(room, strip.end + _EDGE)  # where even labels do not fit
         lines = _key({group.kind for group in drawn}, room) if drawn else []
         head, pitch = 2.2 * _LINE, _TALLEST + _LINE + _GAP
         height = head + pitch * len(rows) + _LINE * len(lines)
@@ -141,37 +141,37 @@ def groups(variant: Variant, image_size: int) -> list[Group]:
 
 @dataclass(frozen=True)
 class _Strip:
-    """Where everything lies, in points: `starts` of the columns, whose usual sides are `sides`; `unit` is a channel."""
+    """Where everything lies, in points; `unit` is a channel."""
 
+    rows: Sequence[Sequence[Group]]
     left: float
     unit: float
-    sides: Mapping[int, int]
-    starts: Mapping[int, float]
-    tallest: int
 
     @classmethod
     def fitted(cls, rows: Sequence[Sequence[Group]], left: float, right: float) -> _Strip:
         """On the largest scale on which every row ends before `right`."""
-        drawn = [group for row in rows for group in row]
-        columns = sorted({group.column for group in drawn if group.column is not None})
-        of = {column: Counter(group.side for group in drawn if group.column == column) for column in columns}
-        sides = {column: counted.most_common(1)[0][0] for column, counted in of.items()}
-        tallest = max((group.side for group in drawn), default=1)
         low, high = SMALLEST, 4.0
         for _ in range(40):
             unit = (low + high) / 2
-            strip = cls(left, unit, sides, {}, tallest)._with_columns(columns, rows)
-            low, high = (unit, high) if strip.end(rows) <= right else (low, unit)
-        return cls(left, low, sides, {}, tallest)._with_columns(columns, rows)
+            low, high = (unit, high) if cls(rows, left, unit).end <= right else (low, unit)
+        return cls(rows, left, low)
 
-    def _with_columns(self, columns: Sequence[int], rows: Sequence[Sequence[Group]]) -> _Strip:
-        """A column is as wide as what any row has in it, and its header."""
+    @cached_property
+    def sides(self) -> dict[int, int]:
+        """The usual side in each column."""
+        found = [(group.column, group.side) for row in self.rows for group in row if group.column is not None]
+        of = {column: Counter(side for each, side in found if each == column) for column, _ in sorted(found)}
+        return {column: counted.most_common(1)[0][0] for column, counted in of.items()}
+
+    @cached_property
+    def starts(self) -> dict[int, float]:
+        """Where the columns start; one is as wide as what any row has in it, and its header."""
         starts, at = {}, self.left
-        for column in columns:
+        for column, side in self.sides.items():
             starts[column] = at
-            own = [[self._room(group) + _GAP for group in row if group.column == column] for row in rows]
-            at += max(_wide(f"{self.sides[column]} × {self.sides[column]}") + _GAP, *map(sum, own), 0.0)
-        return _Strip(self.left, self.unit, self.sides, starts, self.tallest)
+            own = [[self._room(group) + _GAP for group in row if group.column == column] for row in self.rows]
+            at += max(_wide(f"{side} × {side}") + _GAP, *map(sum, own), 0.0)
+        return starts
 
     def _room(self, group: Group) -> float:
         return max(self.unit * group.depth * group.width, _wide(self._label(group)))
@@ -191,14 +191,16 @@ class _Strip:
             end = found[-1][1] + _GAP
         return found
 
-    def end(self, rows: Iterable[Sequence[Group]]) -> float:
+    @cached_property
+    def end(self) -> float:
         """Where the longest row ends."""
-        return max((self.places(row)[-1][1] for row in rows if row), default=self.left)
+        return max((self.places(row)[-1][1] for row in self.rows if row), default=self.left)
 
     def draw(self, axes: Axes, row: Sequence[Group], middle: float) -> None:
         """The blocks of a network around `middle`, and what they are below."""
+        tallest = max((group.side for each in self.rows for group in each), default=1)
         for group, (start, _) in zip(row, self.places(row), strict=True):
-            width, height = self.unit * group.width, _TALLEST * group.side / self.tallest
+            width, height = self.unit * group.width, _TALLEST * group.side / tallest
             for block in range(group.depth):
                 axes.add_patch(_block(group.kind, (start + width * block, middle - height / 2), width, height))
             _write(axes, start, middle - _TALLEST / 2 - 2, self._label(group), va="top")
@@ -213,10 +215,10 @@ def _block(kind: str, corner: tuple[float, float], width: float, height: float) 
 
 
 @lru_cache(maxsize=512)
-def _wide(text: str, size: float = _LETTERS, weight: str = "normal") -> float:
+def _wide(text: str, weight: str = "normal") -> float:
     """Points that a text takes."""
     font = mpl.font_manager.FontProperties(family=mpl.rcParams["font.family"], weight=weight)
-    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().width) if text else 0.0
+    return float(TextPath((0, 0), text, size=_LETTERS, prop=font).get_extents().width) if text else 0.0
 
 
 def _write(axes: Axes, x: float, y: float, words: str, **how: Any) -> None:
@@ -228,9 +230,9 @@ _Item = tuple[str, str]  # kind of block, or nothing, and words
 
 def _key(kinds: Collection[str], room: float) -> list[list[_Item]]:
     """What the marks mean, and the note from a new line on, as many in a line as fit."""
-    marks = {KINDS[kind][3]: kind for kind in reversed(KINDS) if kind in kinds}
+    marks = {KINDS[kind][3]: kind for kind in KINDS if kind in kinds}  # CoaT's two kinds of blocks have one
     lines: list[list[_Item]] = []
-    for items in ([(kind, words) for words, kind in reversed(marks.items())], [("", words) for words in NOTE]):
+    for items in ([(kind, words) for words, kind in marks.items()], [("", words) for words in NOTE]):
         lines.append([])
         for item in items:
             if lines[-1] and _reach([*lines[-1], item]) > room:

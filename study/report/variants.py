@@ -73,10 +73,8 @@ def _samples(label: str, curves: pd.DataFrame, runs: pd.DataFrame, top: float) -
 
 def strip(results: Results, key: str) -> Shown | None:
     """The stages of all variants on one scale; None where none are known, as by tables alone, which hold no sizes."""
-    known, side = (
-        {record.run.label: record.run.variant for record in results.records},
-        results.experiment.data.image_size,
-    )
+    known = {record.run.label: record.run.variant for record in results.records}
+    side = results.experiment.data.image_size
     variants = {label: known[label] for label in study_order(known)}
     stages = {label: groups(variant, side) for label, variant in variants.items()}
     if not any(stages.values()):
