@@ -55,6 +55,12 @@ def test_the_untrained_network_takes_no_part() -> None:
     assert improvements(one)["probe_loss"].tolist() == [2.0, 1.0]
 
 
+@pytest.mark.parametrize("loss", [2.3, 3.1, 0.77, 4.613])
+def test_a_matched_region_of_a_single_loss_is_read_there(loss: float) -> None:
+    curves = pd.concat([curve("A 0", [4.7, loss], [0.1, 0.2]), curve("B 0", [loss, 0.5], [0.3, 0.4])])
+    assert accuracy_at_matched_loss(curves).values.tolist() == pytest.approx([0.2, 0.3])
+
+
 def test_matched_region_is_what_every_run_passes() -> None:
     curves = pd.concat([curve("A 0", [4, 1, 0.25], [0.1, 0.2, 0.3]), curve("B 0", [2, 1, 0.5], [0.3, 0.4, 0.5])])
     assert matched_region(curves) == (2.0, 0.5)

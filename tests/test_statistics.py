@@ -254,6 +254,7 @@ def test_tau_and_its_p_by_brute_force_over_all_permutations():
 
 def test_an_order_of_ties_alone_has_no_tau():
     assert kendall([0, 0, 0], np.array([1.0, 2.0, 3.0])) is None
+    assert tau_b(np.array([2.0, 1.0, 0.0]), np.array([[0.5, 0.5, 0.5], [0.5, 0.4, 0.3]])).tolist() == [0, 1]
 
 
 def test_probability_of_the_better_rank_is_students_t_where_the_variance_is_pooled():

@@ -24,6 +24,7 @@ from study.designs.sources import plan_transfer, transfer_experiment
 from study.errors import StudyError
 from study.models import build
 from study.models.interop import classifier_names, read_weights
+from study.report.answer import of_transfer
 from study.report.page import write_all
 from study.report.sections import read_sections
 from study.report.transfer import seed_differences, transfer_frame, transfer_tables
@@ -340,6 +341,13 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     assert f"at 16 pixels {best} is first (" in section.answer
     assert "C-C-T-T" in section.figures[0].svg
     assert len(section.figures[0].csv.splitlines()) == 1 + 4 + 16
+    controls = tmp_path / "controls"
+    shutil.copytree(tmp_path / "transfer", controls)
+    for member in (Store(controls / side) for side in ("16px", "24px")):
+        for run in member.runs():
+            if "start=scratch" not in run.label:
+                (member.folder / "runs" / run.id / "result.json").unlink()
+    assert of_transfer(load_results(controls)) == "No run from pretrained weights has an accuracy yet."
     page = write_all([stores[1].folder], tmp_path / "report.html")[1].read_text()
     assert "pretraining on fractals[0:4], 16 pixels" in page
     assert "C-T-T-T[start=scratch]" in page

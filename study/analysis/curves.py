@@ -94,6 +94,12 @@ def matched_region(curves: pd.DataFrame) -> tuple[float, float] | None:
     return (high, low) if low <= high else None
 
 
+def log_spaced(region: tuple[float, float], points: int) -> Floats:
+    """So many losses from high to low, none of them a rounding outside."""
+    high, low = region
+    return np.geomspace(high, low, points).clip(low, high)
+
+
 def difference_at_loss(curves: pd.DataFrame, first: str, second: str, points: int = 200) -> pd.DataFrame:
     """Mean test accuracy of `first` minus that of `second` at equal train loss, from early to late in training.
 
@@ -105,8 +111,7 @@ def difference_at_loss(curves: pd.DataFrame, first: str, second: str, points: in
     region = matched_region(pd.concat(own))
     if region is None or any(each.empty for each in own):
         return pd.DataFrame(columns=["loss", "difference", "low", "high"], dtype=float)
-    losses = np.geomspace(*region, points)
-    losses[[0, -1]] = region  # not a rounding beyond
+    losses = log_spaced(region, points)
     a, b = (at_losses(each, "test_accuracy", losses).to_numpy() for each in own)
     difference = a.mean(axis=0) - b.mean(axis=0)
     reach = np.full(points, np.nan)

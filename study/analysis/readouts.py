@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from study.analysis.curves import at_losses, improvements, interpolated, loss_ranges, matched_region, of_runs
+from study.analysis.curves import (
+    at_losses,
+    improvements,
+    interpolated,
+    log_spaced,
+    loss_ranges,
+    matched_region,
+    of_runs,
+)
 from study.config import Claim
 from study.errors import StudyError
 
@@ -53,7 +61,7 @@ def accuracy_at_matched_loss(curves: pd.DataFrame) -> Measurement:
     region = matched_region(curves)
     if region is None:
         return _unmatched(curves)
-    means, note = _read_at(curves, np.geomspace(*region, GRID_POINTS))
+    means, note = _read_at(curves, log_spaced(region, GRID_POINTS))
     return Measurement(means, region, (_region_note(curves, region), *note))
 
 

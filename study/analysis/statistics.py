@@ -287,10 +287,11 @@ def kendall(published: Sequence[int], measured: Floats) -> Kendall | None:
 
 
 def tau_b(levels: Floats, values: Floats, pairs: tuple[Ints, Ints] | None = None) -> Floats:
-    """Kendall's τ_b of `levels` (k,) against each row of `values` (..., k)."""
+    """Kendall's τ_b of `levels` (k,) against each row of `values` (..., k); 0 where either has no order."""
     i, j = pairs or np.triu_indices(len(levels), 1)
     signs, order = np.sign(levels[i] - levels[j]), np.sign(values[..., i] - values[..., j])
-    return np.asarray((order * signs).sum(-1) / np.sqrt(np.abs(signs).sum() * np.abs(order).sum(-1)))
+    most = np.sqrt(np.abs(signs).sum() * np.abs(order).sum(-1))
+    return np.asarray((order * signs).sum(-1) / np.where(most, most, 1))
 
 
 def draw_means(samples: Sequence[Floats], model: str, draws: int, rng: np.random.Generator) -> Floats:

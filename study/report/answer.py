@@ -97,7 +97,9 @@ def _crossings(count: int) -> str:
 def of_transfer(results: Results) -> str:
     """Who is first after the transfer, at each side of the images."""
     frame = transfer_frame(results)
-    frame = frame[frame["start"] == "pretrained"]
+    frame = frame[(frame["start"] == "pretrained") & frame["accuracy"].notna()]
+    if frame.empty:
+        return "No run from pretrained weights has an accuracy yet."
     told = []
     for side, part in frame.groupby("image_size"):
         best = part.groupby("variant")["accuracy"].mean().sort_values(ascending=False)

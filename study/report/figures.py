@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from study.analysis.curves import at_losses, loss_ranges, matched_region, not_diverged, of_runs
+from study.analysis.curves import at_losses, log_spaced, loss_ranges, matched_region, not_diverged, of_runs
 from study.analysis.curves import difference_at_loss as at_equal_loss
 from study.report.drawing import (
     accuracy_axis,
@@ -182,7 +182,7 @@ def _draw_at_losses(axes: Axes, curves: pd.DataFrame, label: str, style: Style) 
     values = at_losses(curves, "test_accuracy", everything).to_numpy(copy=True)
     region = matched_region(curves)
     if region:
-        at = np.geomspace(*region, 200)
+        at = log_spaced(region, 200)
         draw_band(axes, at, at_losses(curves, "test_accuracy", at).to_numpy(), label, style, seeds=False)
         if len(values) > FEW:
             values[:, (everything <= region[0]) & (everything >= region[1])] = np.nan

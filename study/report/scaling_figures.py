@@ -159,10 +159,10 @@ def _images_axis(axes: Axes, sizes: tuple[int, ...]) -> None:
 def short(images: float) -> str:
     """A number of images on an axis.
 
-    >>> short(500), short(2500), short(10000), short(99_800), short(1_281_167), short(3e8)
-    ('500', '2.5k', '10k', '100k', '1.3M', '300M')
+    >>> short(500), short(2500), short(12_500), short(99_800), short(1_281_167), short(3e8)
+    ('500', '2.5k', '12.5k', '99.8k', '1.28M', '300M')
     """
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if images >= unit:
-            return f"{images / unit:.2g}{name}" if images < 99.5 * unit else f"{images / unit:.0f}{name}"
+            return f"{images / unit:.3g}{name}" if images < 999.5 * unit else f"{images / unit:.0f}{name}"
     return f"{images:.0f}"
