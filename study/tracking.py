@@ -30,7 +30,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from study.config import Data, Run, digest, parse_model
+from study.config import Data, Experiment, Run, digest
 from study.errors import StudyError
 
 JSON = dict[str, Any]
@@ -67,7 +67,7 @@ def open_mirror(mode: Literal["off", "offline", "online"], run: Run, experiment:
     To be called when metrics.jsonl in `folder` is as the run will continue it. W&B's own files go to `folder`/wandb.
     The project is that of $WANDB_PROJECT, else `study`. What is missing is found by `check`, not here.
     """
-    return Mirror(_request(mode, run.id, run.model_dump(mode="json"), experiment, folder, None))
+    return Mirror(_request(mode, run, experiment, folder, None))
 
 
 class Mirror:
@@ -141,11 +141,11 @@ def _warning(run_id: str, why: str) -> str:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What `push` did with a run: how many rows W&B did not have yet, or why it failed."""
+    """What `push` did with a run: how many rows W&B did not have yet, or why it failed. A damaged one has no seed."""
 
     id: str
     label: str
-    seed: int
+    seed: int | None
     rows: int
     error: str = ""
 
@@ -155,24 +155,22 @@ def push(folder: Path, project: str | None = None, mode: Literal["offline", "onl
 
     It can be repeated, and completes what a live mirror left incomplete, without duplicates: a run's id is its W&B id;
     online only rows past W&B's last step are sent, offline the run's one directory (in runs/*/wandb, for `wandb sync`)
-    is written anew. W&B itself is asked what it has: no local mark could know. A run that fails does not stop the
-    others. Raises StudyError if `folder` is not a results folder, and as `check` does.
+    is written anew. W&B itself is asked what it has: no local mark could know. A run that fails, or is damaged, does
+    not stop the others. Raises StudyError if `folder` is not a results folder, and as `check` does.
     """
+    from study.sweep.records import Damaged, read_record  # not for the mirror process, of which each run starts one
+    from study.sweep.store import Store
+
     check(mode)
-    try:
-        experiment = json.loads((folder / "experiment.json").read_text())["name"]
-    except (OSError, ValueError, KeyError):
-        raise StudyError(f"{folder} is not a results folder: it has no readable experiment.json") from None
+    experiment = Store(folder).experiment
 
     def push_run(path: Path) -> Pushed:
-        result = json.loads(path.read_text())
-        who = {key: result[key] for key in ("id", "label", "seed")}
-        request = _request(mode, result["id"], result["run"], experiment, path.parent, project)
-        lines = f"{json.dumps(request | {'grace': PUSH_GRACE})}\n{json.dumps({'result': result})}\n"
-        done = subprocess.run(_COMMAND, input=lines, env=_environment(), capture_output=True, text=True)
-        if done.returncode != 0:
-            return Pushed(**who, rows=0, error=done.stderr.strip() or f"W&B did not finish within {PUSH_GRACE:g} s")
-        return Pushed(**who, rows=int(done.stdout))
+        try:
+            record = read_record(path.parent)
+        except Damaged as why:
+            return Pushed(path.parent.name, "damaged", None, 0, str(why))
+        request = _request(mode, record.run, experiment.name, path.parent, project)
+        return Pushed(record.run.id, record.run.label, record.run.seed, *_replayed(request, {"result": record.result}))
 
     with ThreadPoolExecutor(PUSH_PROCESSES) as pool:
         pushed = list(pool.map(push_run, sorted(folder.glob("runs/*/result.json"))))
@@ -186,28 +184,31 @@ def report_files(folder: Path) -> list[Path]:
     return [*sorted(folder.glob("report.*")), *sorted(folder.glob("figures/*"))]
 
 
-def _push_report(folder: Path, experiment: str, files: list[Path], project: str | None, mode: str) -> Pushed:
+def _push_report(folder: Path, experiment: Experiment, files: list[Path], project: str | None, mode: str) -> Pushed:
     """A W&B run of its own, `report`, whose artifact has the files; W&B keeps a new version only if they changed."""
-    described = json.loads((folder / "experiment.json").read_text())
-    group = _group(experiment, parse_model(Data, json.dumps(described.get("data", {})), f"{folder}: "))
+    name, group = folder.resolve().name, _group(experiment.name, experiment.data)
     request: JSON = {
         "mode": mode,
-        "id": digest(["report", group, folder.resolve().name]),
-        "name": f"{folder.resolve().name}-report",
+        "id": digest(["report", group, name]),
+        "name": f"{name}-report",
         "group": group,
         "job_type": "report",
-        "tags": [experiment[:LONGEST_TAG]],
-        "project": project or os.environ.get("WANDB_PROJECT") or "study",
+        "tags": [experiment.name[:LONGEST_TAG]],
+        "project": _project(project),
         "dir": str(folder.resolve()),
         "bytes": 0,
-        "grace": PUSH_GRACE,
         "artifact": {str(path.relative_to(folder)): str(path.resolve()) for path in files},
     }
-    done = subprocess.run(
-        _COMMAND, input=json.dumps(request) + "\n", env=_environment(), capture_output=True, text=True
-    )
-    error = "" if done.returncode == 0 else done.stderr.strip() or f"W&B did not finish within {PUSH_GRACE:g} s"
-    return Pushed(request["id"], "report", 0, 0, error)
+    return Pushed(request["id"], "report", 0, *_replayed(request))
+
+
+def _replayed(request: JSON, *messages: JSON) -> tuple[int, str]:
+    """What came of a mirror process that gets all its messages at once: how many rows were new, or why it failed."""
+    lines = "".join(f"{json.dumps(message)}\n" for message in (request | {"grace": PUSH_GRACE}, *messages))
+    done = subprocess.run(_COMMAND, input=lines, env=_environment(), capture_output=True, text=True)
+    if done.returncode != 0:
+        return 0, done.stderr.strip() or f"W&B did not finish within {PUSH_GRACE:g} s"
+    return int(done.stdout), ""
 
 
 # ---------------------------------------------------------------- the mirror process
@@ -222,23 +223,26 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in others} | ours
 
 
-def _request(mode: str, run_id: str, config: JSON, experiment: str, folder: Path, project: str | None) -> JSON:
+def _request(mode: str, run: Run, experiment: str, folder: Path, project: str | None) -> JSON:
     """The first line to a mirror process: the arguments of wandb.init, and how much of metrics.jsonl is to be read."""
     metrics = folder / "metrics.jsonl"
-    data = parse_model(Data, json.dumps(config["data"]), f"{folder}: ")
-    job = "train" if config.get("start") is None else "probe" if config["training"].get("freeze") else "fine-tune"
+    job = "train" if run.start is None else "probe" if run.training.freeze else "fine-tune"
     return {
         "mode": mode,
-        "id": run_id,
-        "name": f"{config['label']}-{config['seed']}",
-        "group": _group(experiment, data),
+        "id": run.id,
+        "name": f"{run.label}-{run.seed}",
+        "group": _group(experiment, run.data),
         "job_type": job,
-        "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys((config["label"], data.name, experiment))],
-        "project": project or os.environ.get("WANDB_PROJECT") or "study",
-        "config": config,
+        "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys((run.label, run.data.name, experiment))],
+        "project": _project(project),
+        "config": run.model_dump(mode="json"),
         "dir": str(folder.resolve()),
         "bytes": metrics.stat().st_size if metrics.exists() else 0,
     }
+
+
+def _project(chosen: str | None) -> str:
+    return chosen or os.environ.get("WANDB_PROJECT") or "study"
 
 
 def _group(experiment: str, data: Data) -> str:

@@ -46,7 +46,8 @@ def a_row(step: int) -> dict:
 
 def a_result(run: Run, rows: list[dict]) -> dict:
     result = {"id": run.id, "label": run.label, "status": "ok", "seed": run.seed, "parameters": 123456, "steps": 93}
-    result |= {"final": rows[-1], "best_test_accuracy": 1 / 3, "run": run.model_dump(mode="json")}
+    result |= {"samples": rows[-1]["samples"], "seconds": 1.5, "final": rows[-1], "best_test_accuracy": 1 / 3}
+    result |= {"run": run.model_dump(mode="json")}
     return result | {"environment": {"torch": "2.x", "device": "cpu"}}
 
 
@@ -59,6 +60,7 @@ def write_finished_run(results: Path, run: Run, rows: list[dict]) -> Path:
     (results / "runs").mkdir(parents=True, exist_ok=True)
     (results / "experiment.json").write_text(json.dumps({"name": "generalization"}))
     write_rows(results / "runs" / run.id, rows)
+    (results / "runs" / run.id / "run.json").write_text(run.model_dump_json())
     (results / "runs" / run.id / "result.json").write_text(json.dumps(a_result(run, rows)))
     return results / "runs" / run.id
 
@@ -325,14 +327,17 @@ def test_a_folder_named_wandb_is_not_taken_for_the_package(tmp_path, monkeypatch
 
 
 def test_push_offline_replays_each_finished_run_into_one_directory(tmp_path):
-    runs = {"finished": a_run(0), "torn": a_run(1), "running": a_run(2)}
+    runs = {"finished": a_run(0), "torn": a_run(1), "running": a_run(2), "unreadable": a_run(3)}
     folders = {state: write_finished_run(tmp_path, run, ROWS) for state, run in runs.items()}
     (folders["torn"] / "metrics.jsonl").write_text('{"step": 0, ')
+    (folders["unreadable"] / "result.json").write_text('{"id": "')
     (folders["running"] / "result.json").unlink()
     first = {one.id: one for one in tracking.push(tmp_path, mode="offline")}
-    assert set(first) == {runs["finished"].id, runs["torn"].id}
-    assert "JSONDecodeError" in first[runs["torn"].id].error  # and it does not stop the other
-    (folders["torn"] / "result.json").unlink()
+    assert set(first) == {runs[state].id for state in ("finished", "torn", "unreadable")}
+    for state, file in (("torn", "metrics.jsonl"), ("unreadable", "result.json")):  # they do not stop the other
+        assert first[runs[state].id].label == "damaged"
+        assert f"{folders[state] / file} is damaged" in first[runs[state].id].error
+        (folders[state] / "result.json").unlink()
     second = tracking.push(tmp_path, mode="offline")
     assert [first[runs["finished"].id]] == second == [tracking.Pushed(runs["finished"].id, "C-C-T-T", 0, rows=4)]
     assert history(folders["finished"]) == [
@@ -353,7 +358,7 @@ def test_online_each_row_is_sent_once_however_often_a_run_is_mirrored_and_pushed
     assert len(server.runs[run.id]["rows"]) == 2
     assert server.runs[run.id]["exitcode"] == 1
 
-    write_rows(folder, ROWS)
+    write_finished_run(tmp_path, run, ROWS)
     assert [one.rows for one in tracking.push(tmp_path)] == [2]
     assert [one.rows for one in tracking.push(tmp_path)] == [0]
     assert list(server.runs) == [run.id]

@@ -161,7 +161,7 @@ def wandb_push(
     if not pushed:
         raise StudyError(f"{folder} has no finished run to push: its tables stay here, W&B takes whole runs")
     lines = [
-        f"{item.label} seed {item.seed} ({item.id}): "
+        f"{item.label}{'' if item.seed is None else f' seed {item.seed}'} ({item.id}): "
         + (f"not pushed: {item.error}" if item.error else f"{item.rows} rows were new")
         for item in pushed
     ]
