@@ -127,6 +127,20 @@ def test_a_damaged_run_is_named_and_in_no_table(tmp_path: Path) -> None:
     assert any(str(run) in trouble for trouble in read_sections([found])[0].provenance.troubles)
 
 
+@pytest.mark.parametrize(("whole", "damaged"), [(b"epoch", b"epoc\xe8"), (b'"samples"', b'"sampler"')])
+def test_a_run_with_a_flipped_bit_in_its_curve_is_shown_as_far_as_it_goes(
+    tmp_path: Path, whole: bytes, damaged: bytes
+) -> None:
+    """It was a traceback."""
+    folder = results_folder(tmp_path / "flipped", results(["C-C-T-T"], seeds=[0]))
+    (curve,) = folder.glob("runs/*/metrics.jsonl")
+    lines = curve.read_bytes().splitlines(keepends=True)
+    curve.write_bytes(b"".join([*lines[:7], lines[7].replace(whole, damaged, 1), *lines[8:]]))
+    answer = CliRunner().invoke(app, ["runs", str(folder), curve.parent.name])
+    assert (answer.exit_code, answer.exception) == (0, None)
+    assert "•" in answer.output
+
+
 def test_each_readout_is_measured_once_and_each_file_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = results_folder(tmp_path / "once", results(seeds=range(3)))
     read, measured = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,18 +63,16 @@ def summary(store: Store, run: Run) -> dict[str, Any]:
 
 def whole(store: Store, run: Run) -> dict[str, Any]:
     """Everything that is known of a run: its configuration, its curve, its result, the end of its log."""
-    import json
-
     folder = store.path(run.id)
     state = store.state(run.id)
     curve, log = folder / "metrics.jsonl", folder / "log.txt"
-    lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
+    lines = curve.read_text(encoding="utf-8", errors="replace").splitlines() if curve.exists() else []
     rows = []
     for line in lines:
         try:
             rows.append(json.loads(line))
         except ValueError:
-            break  # a row that is being written
+            break  # a row that is being written, or one that is damaged
     told = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
     result = store.result(run.id) if state in ("done", "diverged") else {}
     return {
@@ -109,7 +108,8 @@ def _print_whole(shown: dict[str, Any]) -> None:
             for key, value in dotted(values):
                 say(f"  {key:32} {value}", console)
     for key in ("test_accuracy", "probe_loss"):
-        points = [(row["samples"], row[key]) for row in shown["curve"] if row.get(key) is not None]
+        found = ((row.get("samples"), row.get(key)) for row in shown["curve"])
+        points = [(samples, value) for samples, value in found if samples is not None and value is not None]
         if points:
             say(f"\n{key.replace('_', ' ')} against samples seen", console, "bold")
             say(plot(points), console)
