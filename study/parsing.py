@@ -86,8 +86,8 @@ def seconds(text: str) -> float:
     return found
 
 
-def assignments(items: list[str]) -> dict[str, str]:
-    """`key=value` items as a dict.
+def assignments(items: list[str], option: str = "-o", example: str = "training.lr=3e-4") -> dict[str, str]:
+    """`key=value` items, as an option was given them, as a dict.
 
     >>> assignments(["training.lr=3e-4"])
     {'training.lr': '3e-4'}
@@ -96,7 +96,7 @@ def assignments(items: list[str]) -> dict[str, str]:
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
-            raise StudyError(f"-o {_short(item)} is not key=value, such as training.lr=3e-4")
+            raise StudyError(f"{option} {_short(item)} is not key=value, such as {example}")
         found[key.strip()] = value.strip()
     return found
 

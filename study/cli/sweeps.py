@@ -282,14 +282,14 @@ def chosen_options(*, time_limit: str | None, slurm: list[str] | None, ray: list
     from study import parsing, tracking
     from study.designs import Options
 
-    for name, settings in (("slurm", slurm), ("ray", ray)):
+    chosen: dict[str, str] = {}
+    for name, settings, example in (("slurm", slurm, "partition=gpu"), ("ray", ray, "num_gpus=1")):
         if settings and given["on"] != name:
             raise StudyError(f"--{name} {settings[0]} goes with --on {name}")
-
+        chosen |= parsing.assignments(settings or [], f"--{name}", example)
     tracking.check(given["wandb"])
     deadline = time.monotonic() + parsing.seconds(time_limit) if time_limit else None
     command = shlex.join(["study", *sys.argv[1:]])
-    chosen = parsing.assignments([*(slurm or []), *(ray or [])])
     return Options(**given, settings=chosen, deadline=deadline, command=command)
 
 
