@@ -19,6 +19,7 @@ from study.report.table import say
 # isort: off
 from study.cli import new as new
 from study.cli import sweeps as sweeps
+from study.cli import begun as begun
 from study.cli import results as results
 from study.cli import runs as runs
 from study.cli import networks as networks

@@ -45,7 +45,7 @@ def data_show(
     from study.data import load
     from study.data.show import contact_sheet
 
-    experiment = chosen_experiment(None, name, None, None, None, None, image_size, None, None, settings)
+    experiment = chosen_experiment(dataset=name, image_size=image_size, settings=settings)
     path = out or Path(f"{experiment.data.slug}.png")
     data = load(experiment.data, data_dir)
     contact_sheet(data, path)
@@ -64,7 +64,7 @@ def data_prepare(
     from study.data import load
 
     began = time.monotonic()
-    experiment = chosen_experiment(None, name, None, None, None, None, image_size, None, None, settings)
+    experiment = chosen_experiment(dataset=name, image_size=image_size, settings=settings)
     data = load(experiment.data, data_dir)
     found = described(data, name, experiment.data.image_size) | {"seconds": round(time.monotonic() - began, 2)}
     told = (

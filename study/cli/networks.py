@@ -28,9 +28,10 @@ from study.errors import StudyError
 from study.report.table import Table, print_json, say, show
 
 if TYPE_CHECKING:
-    from study.config import Variant
+    from study.config import Experiment, Variant
     from study.models.table import Column
 
+COUNTED = "Multiply-adds: one image's forward pass, torch's flop counter halved (convolutions and matrix products)."
 SIGNALS = (
     "Signal: standard deviation of a stage's output at the start, from white noise of mean 0 and deviation 1, in "
     "training mode. Gradient: norm of an image's loss's gradient with respect to it."
@@ -69,63 +70,76 @@ def models(
     Published networks that are named have their own 224 pixels and 1000 classes, where nothing else is said.
     """
     from study.models.catalog import is_published
-    from study.models.table import (
-        COLUMNS,
-        OVERVIEW_OF_SIGNALS,
-        PUBLISHED_COLUMNS,
-        SIGNAL_COLUMNS,
-        STAGE_COLUMNS,
-        describe,
-        published_rows,
-        shared_depths_in_words,
-        signal_columns,
-        stage_rows,
-        stage_signals,
-        takes_little_to_run,
-    )
-    from study.sweep.executors.local import slots
-    from study.sweep.measure import measure
     from study.sweep.plan import resolve_variants
 
-    counted = "Multiply-adds: one image's forward pass, torch's flop counter halved (convolutions and matrix products)."
     if published:
-        rows = list(published_rows())
-        if as_json:
-            print_json(rows)
-            return
-        print_rows("1000 classes; published counts as printed, differences from these", PUBLISHED_COLUMNS, rows)
-        say(counted + " The CoAtNet paper seems to count softmax and bias too.", console)
+        _show_published(as_json)
         return
     own = {"image_size": 224, "classes": 1000} if name and is_published(name) else {}
-    image_size, classes = image_size or own.get("image_size"), classes or own.get("classes", 100)
+    classes = classes or own.get("classes", 100)
     experiment = chosen_experiment(
-        None, dataset, name or variants, budget, match, geometry, image_size, batch_size, precision, settings
-    )
+        dataset=dataset, variants=name or variants, budget=budget, match=match, geometry=geometry,
+        image_size=image_size or own.get("image_size"), batch_size=batch_size, precision=precision, settings=settings,
+    )  # fmt: skip
     networks = resolve_variants(experiment, classes)
-    training, side = experiment.training, experiment.data.image_size
     if draw:
-        draw_stages(networks, side, draw)
+        draw_stages(networks, experiment.data.image_size, draw)
+    if name and len(networks) > 1:
+        raise StudyError(f"{name} are several networks: study models shows one by NAME, several by --variants")
     if name:
-        if len(networks) > 1:
-            raise StudyError(f"{name} are several networks: study models shows one by NAME, several by --variants")
-        ((label, network),) = networks.items()
-        rows = stage_rows(network, classes, side)
-        columns: tuple[Column, ...] = STAGE_COLUMNS
-        if signals is None:
-            signals = takes_little_to_run(network, classes, side)
-        if signals:
-            columns += SIGNAL_COLUMNS
-            rows = [row | more for row, more in zip(rows, stage_signals(network, classes, side), strict=True)]
-        if as_json:
-            print_json({"variant": label, "image_size": side, "classes": classes, "stages": rows})
-            return
-        print_rows(f"{label}, {side} pixels, {classes} classes", columns, rows)
-        say(counted + (f" {SIGNALS}" if signals else ""), console)
+        _show_stages(networks, classes, experiment.data.image_size, signals, as_json)
+    else:
+        _show_overview(experiment, networks, classes, device if speed else None, bool(signals), as_json)
+
+
+def _show_published(as_json: bool) -> None:
+    from study.models.table import PUBLISHED_COLUMNS, published_rows
+
+    rows = list(published_rows())
+    if as_json:
+        print_json(rows)
         return
-    speeds = measure(networks, training, classes, side, slots(device, 1)[:1]) if speed else {}
+    print_rows("1000 classes; published counts as printed, differences from these", PUBLISHED_COLUMNS, rows)
+    say(f"{COUNTED} The CoAtNet paper seems to count softmax and bias too.", console)
+
+
+def _show_stages(networks: Mapping[str, Variant], classes: int, side: int, signals: bool | None, as_json: bool) -> None:
+    """One network; with its signals if asked for, or if it is not said and they take little."""
+    from study.models.table import SIGNAL_COLUMNS, STAGE_COLUMNS, stage_rows, stage_signals, takes_little_to_run
+
+    ((label, network),) = networks.items()
+    rows = stage_rows(network, classes, side)
+    columns: tuple[Column, ...] = STAGE_COLUMNS
+    if signals is None:
+        signals = takes_little_to_run(network, classes, side)
+    if signals:
+        columns += SIGNAL_COLUMNS
+        rows = [row | more for row, more in zip(rows, stage_signals(network, classes, side), strict=True)]
+    if as_json:
+        print_json({"variant": label, "image_size": side, "classes": classes, "stages": rows})
+        return
+    print_rows(f"{label}, {side} pixels, {classes} classes", columns, rows)
+    say(COUNTED + (f" {SIGNALS}" if signals else ""), console)
+
+
+def _show_overview(
+    experiment: Experiment,
+    networks: Mapping[str, Variant],
+    classes: int,
+    device: str | None,
+    signals: bool,
+    as_json: bool,
+) -> None:
+    """A row a network; speeds are measured on `device`, if there is one."""
+    from study.models.table import COLUMNS, OVERVIEW_OF_SIGNALS, describe, shared_depths_in_words, signal_columns
+    from study.sweep.executors.local import slots
+    from study.sweep.measure import measure
+
+    training, side = experiment.training, experiment.data.image_size
+    speeds = measure(networks, training, classes, side, slots(device, 1)[:1]) if device else {}
     rows = [
         describe(label, network, classes, side, training)
-        | {"images_per_second": round(training.batch_size / speeds[label].step) if speed else None}
+        | {"images_per_second": round(training.batch_size / speeds[label].step) if speeds else None}
         | (signal_columns(network, classes, side) if signals else {})
         for label, network in networks.items()
     ]
@@ -141,7 +155,7 @@ def models(
         print_rows("At the start", OVERVIEW_OF_SIGNALS, rows)
         say(SIGNALS, console)
     say(
-        f"{counted} Memory: activations kept for the backward pass of {training.batch_size} images in "
+        f"{COUNTED} Memory: activations kept for the backward pass of {training.batch_size} images in "
         f"{training.precision}. Images/s: training steps measured on this machine, one process.",
         console,
     )

@@ -110,20 +110,21 @@ def study(
 
 
 def chosen_experiment(
-    file: Path | None,
-    dataset: str | None,
-    variants: str | None,
-    budget: str | None,
-    match: str | None,
-    geometry: str | None,
-    image_size: int | None,
-    batch_size: int | None,
-    precision: str | None,
-    settings: list[str] | None,
+    file: Path | None = None,
+    dataset: str | None = None,
+    variants: str | None = None,
+    *,
     seeds: str | None = None,
+    budget: str | None = None,
+    match: str | None = None,
+    geometry: str | None = None,
+    image_size: int | None = None,
     epochs: int | None = None,
-    train_size: int | None = None,
     samples: str | None = None,
+    train_size: int | None = None,
+    batch_size: int | None = None,
+    precision: str | None = None,
+    settings: list[str] | None = None,
 ) -> Experiment:
     """The experiment of a file, or the default one, with the options' changes; -o comes last and wins."""
     if epochs and samples:

@@ -1,4 +1,4 @@
-"""The verbs that train: sweep, transfer, tune; and how far they are: status, stop, merge."""
+"""The verbs that train: sweep, transfer, tune."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from study.cli.options import (
     Epochs,
     FailFast,
     File,
-    Folder,
     Geometry,
     ImageSize,
     Json,
@@ -41,14 +40,13 @@ from study.cli.options import (
     TrainSize,
     Variants,
     Wandb,
-    answer,
     app,
     chosen_experiment,
     console,
     remarks,
 )
 from study.errors import StudyError
-from study.report.table import Table, print_json, show
+from study.report.table import print_json
 from study.report.table import say as tell
 
 if TYPE_CHECKING:
@@ -96,8 +94,9 @@ def sweep(
     from study.sweep.plan import Facts, experiment_file
 
     experiment = chosen_experiment(
-        file, dataset, variants, budget, match, geometry, image_size, batch_size, said(precision), settings,
-        seeds=seeds, epochs=epochs, train_size=train_size, samples=samples,
+        file, dataset, variants, seeds=seeds, budget=budget, match=match, geometry=geometry, image_size=image_size,
+        epochs=epochs, samples=samples, train_size=train_size, batch_size=batch_size, precision=said(precision),
+        settings=settings,
     )  # fmt: skip
     options = chosen_options(
         out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
@@ -176,12 +175,11 @@ def transfer(
     template = load_experiment(file or experiment_file("transfer"), "linear_probe" if freeze else "transfer")
     template = customise(template, dataset, None, chosen)
     wanted = parsing.whole_numbers(seeds) if seeds else None
-    if folder is not None:
-        sources = sources_of_folder(folder, parsing.names(variants) if variants else None, wanted)
-    else:
-        assert weights is not None
-        assert variant is not None
+    if weights is not None and variant is not None:
         sources = source_of_file(weights, variant, weights_image_size, wanted or (0, 1, 2), template)
+    else:
+        assert folder is not None
+        sources = sources_of_folder(folder, parsing.names(variants) if variants else None, wanted)
     options = chosen_options(
         out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
         wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
@@ -234,8 +232,9 @@ def tune(
     from study.sweep.plan import Facts
 
     experiment = chosen_experiment(
-        file, dataset, variants, budget, match, geometry, image_size, batch_size, said(precision), settings,
-        epochs=epochs, train_size=train_size, samples=samples,
+        file, dataset, variants, budget=budget, match=match, geometry=geometry, image_size=image_size,
+        epochs=epochs, samples=samples, train_size=train_size, batch_size=batch_size, precision=said(precision),
+        settings=settings,
     )  # fmt: skip
     grid = Grid(
         rates=parsing.numbers(rates) if rates else None,
@@ -307,71 +306,3 @@ def carry_out_and_show(design: Design, options: Options, say: Console, as_json: 
         design.show(console, say, as_json, ended.code == COMPLETE)
         say.print(f"{duration(time.monotonic() - began)} in all")
     raise typer.Exit(ended.code)
-
-
-@app.command()
-def status(folder: Folder, as_json: Json = False) -> None:
-    """How far a sweep is: done, running, failed and missing runs; who is at work on what, and where runs were made."""
-    from collections import Counter
-
-    from study.sweep.display import line_of
-    from study.sweep.status import status_of
-
-    found = status_of(folder)
-    if as_json:
-        print_json(found[0] if len(found) == 1 else found)
-        return
-    for each in found:
-        rates = f", {each['rates']} learning rates" if each["rates"] else ""
-        seeds = dict.fromkeys(row["seed"] for row in each["runs"])
-        states: dict[str, list[str]] = {row["variant"]: [] for row in each["runs"]}
-        for row in each["runs"]:
-            states[row["variant"]].append(row["state"])
-        header = ("variant", *(f"seed {seed}" for seed in seeds))
-        rows = tuple((label, *own) for label, own in states.items())
-        title = f"{each['folder']}{rates}" if len(found) > 1 else ""
-        show(Table(title, header, rows, words=len(header)), console)
-        tell(", ".join(f"{count} {state}" for state, count in each["counts"].items()), console)
-        for row in each["runs"]:
-            name = f"{row['variant']} seed {row['seed']}"
-            if row["state"] == "running" and "host" in row:
-                how_far = line_of(row["live"]) if row["live"] else "starting"
-                tell(f"{name}: {how_far} ({row['agent']} on {row['host']})", console)
-            elif row.get("why"):
-                tell(f"{name} {row['state']}: {row['why']}", console)
-        made = Counter(
-            (row["host"], row.get("code", "")) for row in each["runs"] if "host" in row and row["state"] != "running"
-        )
-        for (host, code), count in made.items():
-            tell(f"made on {host} by {code or 'an unknown version'}: {count} runs", console)
-
-
-@app.command()
-def stop(folder: Folder, as_json: Json = False) -> None:
-    """Ask everyone at work on a results folder, on any machine, to checkpoint and leave."""
-    from study.sweep.members import results_folders, tuning_folders
-    from study.sweep.store import stop as ask
-
-    folders = [*results_folders(folder), *tuning_folders(folder)]
-    for each in folders:
-        ask(each)
-    lines = [f"asked all at work on {each} to checkpoint and leave" for each in folders]
-    answer(lines, [str(each) for each in folders], as_json)
-
-
-@app.command()
-def merge(
-    into: Annotated[Path, typer.Argument(help="The results folder that takes the runs.")],
-    sources: Annotated[list[Path], typer.Argument(metavar="FROM...", help="Folders of the same experiment.")],
-    as_json: Json = False,
-) -> None:
-    """Take finished runs of the same experiment from other folders, each once."""
-    from dataclasses import asdict
-
-    from study.sweep.merge import merge as merge_runs
-
-    merged = merge_runs(into, sources)
-    if merged.refused and not (merged.added or merged.same):
-        raise StudyError("; ".join([*merged.refused, *merged.differing]))
-    told = f"{len(merged.added)} runs taken into {into}, {len(merged.same)} were there"
-    answer([told, *merged.differing, *merged.refused], asdict(merged), as_json)
