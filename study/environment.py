@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +38,11 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
         except PackageNotFoundError:
             found[library] = "not installed"
     return found
+
+
+def now() -> str:
+    """The moment as records have it: in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def usable_cores() -> int:

@@ -28,6 +28,7 @@ from study.analysis.views import View
 from study.config import Claim, Experiment, canonical_label, own_reference
 from study.errors import StudyError
 from study.files import atomic, read_json, read_text, write_json
+from study.sweep.claims import read_claims
 from study.sweep.looks import Looks, read_looks
 from study.sweep.members import Members, read_members
 from study.sweep.records import Record, read_record, read_run
@@ -118,7 +119,7 @@ class Results:
     @cached_property
     def claims_history(self) -> list[dict[str, Any]]:
         """Every version of the claims, with when it was stated and how many runs were done by then."""
-        return Store(self.folder).claims_history()
+        return read_claims(self.folder)
 
     @cached_property
     def environments(self) -> list[dict[str, Any]]:

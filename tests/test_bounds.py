@@ -27,6 +27,7 @@ from study.config import (
 )
 from study.errors import StudyError
 from study.models.interop import load_weights, read_weights
+from study.sweep.claims import read_claims
 from study.sweep.executors.local import slots
 from study.sweep.looks import read_looks
 from study.sweep.measure import measure
@@ -200,7 +201,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "experiment.json": (EXPERIMENT, Store),
     "claims.json": (
         f'[{{"stated": "2026-01-01T00:00:00+00:00", "runs_done": 0, "claims": [{CLAIM}]}}]',
-        lambda folder: Store(folder).claims_history(),
+        read_claims,
     ),
 }
 DAMAGE: dict[str, Any] = {

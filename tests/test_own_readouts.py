@@ -16,8 +16,8 @@ from study.errors import StudyError
 from study.report.console import rank, scale
 from study.report.page import write_all
 from study.results import load
+from study.sweep.claims import read_claims
 from study.sweep.plan import Facts, load_experiment
-from study.sweep.store import Store
 from tests.finished import pretend
 from tests.synthetic import results, results_folder
 
@@ -218,5 +218,5 @@ def test_the_curve_that_a_readout_is_tried_on_is_as_long_as_those_to_come(file: 
 
 
 def test_what_the_folder_keeps_of_claims_without_own_readouts_is_what_it_always_was(tmp_path: Path) -> None:
-    store = Store(results_folder(tmp_path / "out", results(("A", "B")), (Claim(ranking="A > B"),)))
-    assert set(store.claims_history()[0]) == {"stated", "runs_done", "claims", "checksums"}
+    folder = results_folder(tmp_path / "out", results(("A", "B")), (Claim(ranking="A > B"),))
+    assert set(read_claims(folder)[0]) == {"stated", "runs_done", "claims", "checksums"}

@@ -18,6 +18,7 @@ from study.errors import StudyError
 from study.models.interop import read_weights
 from study.results import load
 from study.sweep import attempts
+from study.sweep.claims import read_claims
 from study.sweep.drive import drive
 from study.sweep.executors.local import Local, slots
 from study.sweep.plan import make_plan
@@ -313,14 +314,14 @@ def test_variants_and_seeds_can_be_added_to_a_folder(tmp_path: Path) -> None:
 
 def test_claims_keep_their_history_with_the_number_of_runs_done(tmp_path: Path, finished: Store) -> None:
     claims = (Claim(ranking="C-C-T-T > ViT_REL"),)
-    store = Store.create(tmp_path / "results", EXPERIMENT.model_copy(update={"claims": claims}))
+    Store.create(tmp_path / "results", EXPERIMENT.model_copy(update={"claims": claims}))
     Store.create(tmp_path / "results", EXPERIMENT.model_copy(update={"claims": claims}))
     (tmp_path / "results" / "runs").mkdir()
     run = finished.runs()[0]
     os.symlink(finished.path(run.id), tmp_path / "results" / "runs" / run.id)
     edited = (Claim(ranking="ViT_REL > C-C-T-T"),)
     Store.create(tmp_path / "results", EXPERIMENT.model_copy(update={"claims": edited}))
-    history = store.claims_history()
+    history = read_claims(tmp_path / "results")
     assert [entry["runs_done"] for entry in history] == [0, 1]
     assert [entry["claims"][0]["ranking"] for entry in history] == ["C-C-T-T > ViT_REL", "ViT_REL > C-C-T-T"]
 

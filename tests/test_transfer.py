@@ -306,7 +306,7 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     sources = sources_of_folder(pretrained.folder)
     say = Console(file=StringIO(), width=160)
     options = Options(out=tmp_path / "transfer", device="cpu", agents=1, command="study transfer")
-    design = Transfer(TRANSFER, sources, (24, 16), options, True, say)
+    design = Transfer(TRANSFER, options, sources, (24, 16), True, say)
     assert carry_out(design, options, say).code == COMPLETE
     found = load_results(tmp_path / "transfer")
     assert [member.folder.name for member in found.members] == ["16px", "24px"]
@@ -357,7 +357,7 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     assert carry_out(design, options, say).code == COMPLETE
     assert len(drive.ended) == ended
     other = sources.pretraining.model_copy(update={"training": Training(epochs=9)})
-    changed = Transfer(TRANSFER, replace(sources, pretraining=other), (16,), options, True, say)
+    changed = Transfer(TRANSFER, options, replace(sources, pretraining=other), (16,), True, say)
     with pytest.raises(StudyError, match=r"another experiment \(pretraining.training.epochs is 1, asked for 9"):
         carry_out(changed, options, say)
 
@@ -395,12 +395,12 @@ def test_one_label_and_seed_has_one_start_in_a_folder(pretrained: Store, tmp_pat
     pretend(monkeypatch, lambda run: 0.5)
     options = Options(out=tmp_path / "out", device="cpu")
     sources = sources_of_folder(pretrained.folder)
-    carry_out(Transfer(TRANSFER, sources, (16,), options, False, QUIET), options, QUIET)
+    carry_out(Transfer(TRANSFER, options, sources, (16,), False, QUIET), options, QUIET)
     starts = (replace(each, start=each.start.model_copy(update={"weights": "0" * 12})) for each in sources.networks)
     others = replace(sources, networks=tuple(starts))
     with pytest.raises(StudyError, match="from other weights: choose another folder"):
-        carry_out(Transfer(TRANSFER, others, (16,), options, False, QUIET), options, QUIET)
-    carry_out(Transfer(TRANSFER, sources, (16,), options, True, QUIET), options, QUIET)  # a control joins
+        carry_out(Transfer(TRANSFER, options, others, (16,), False, QUIET), options, QUIET)
+    carry_out(Transfer(TRANSFER, options, sources, (16,), True, QUIET), options, QUIET)  # a control joins
 
 
 def test_seeds_and_readouts_that_are_not_there_are_refused(pretrained: Store) -> None:
@@ -408,7 +408,7 @@ def test_seeds_and_readouts_that_are_not_there_are_refused(pretrained: Store) ->
         sources_of_folder(pretrained.folder, seeds=(0, 7, 8))
     wrong = TRANSFER.model_copy(update={"claims": (Claim(ranking="C-C-T-T > ViT_REL", readout="final_accuracy"),)})
     with pytest.raises(StudyError, match="final_accuracy"):
-        Transfer(wrong, sources_of_folder(pretrained.folder), (16,), Options(), True, QUIET)
+        Transfer(wrong, Options(), sources_of_folder(pretrained.folder), (16,), True, QUIET)
 
 
 def test_weights_that_moved_are_found_by_giving_the_same_command_the_new_folder(

@@ -23,6 +23,7 @@ from study.report.provenance import provenance
 from study.report.sections import read_sections
 from study.report.tuning_table import tuning_table
 from study.results import load as load_results
+from study.sweep.claims import read_claims
 from study.sweep.merge import merge
 from study.sweep.plan import Facts, make_plan
 from study.sweep.status import status_of
@@ -148,7 +149,7 @@ def test_the_choice_is_frozen_with_all_that_led_to_it(tuned: Path) -> None:
 
 
 def test_claims_are_recorded_before_anything_is_tuned(tuned: Path) -> None:
-    assert Store(tuned).claims_history()[0]["runs_done"] == 0
+    assert read_claims(tuned)[0]["runs_done"] == 0
     assert load_results(tuned).runs.empty  # tuning runs lie apart
 
 
@@ -534,7 +535,7 @@ def test_what_was_tuned_and_claimed_comes_along_when_folders_are_pooled(
     into = tmp_path / "into"
     assert len(merge(into, [swept]).added) == 8
     assert read_tuned(into) == read_tuned(swept)
-    assert Store(into).claims_history() == Store(swept).claims_history()
+    assert read_claims(into) == read_claims(swept)
     more = EXPERIMENT.model_copy(update={"seeds": (0, 1, 2)})
     made = pretend(monkeypatch, accuracy)
     sweep(more, into)

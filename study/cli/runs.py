@@ -54,7 +54,7 @@ def runs(
 def summary(store: Store, run: Run) -> dict[str, Any]:
     """A row of the list: what a run is, how far, and how it ended."""
     state = store.state(run.id)
-    result = store.result(run.id) if state in ("done", "diverged") else {}
+    result = store.result(run.id)
     final = result.get("final") or {}
     row = {"run": run.id, "variant": run.label, "seed": run.seed, "state": state, "lr": run.training.lr}
     ended = {key: final.get(key) for key in ("test_accuracy", "probe_loss")}
@@ -74,7 +74,7 @@ def whole(store: Store, run: Run) -> dict[str, Any]:
         except ValueError:
             break  # a row that is being written, or one that is damaged
     told = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
-    result = store.result(run.id) if state in ("done", "diverged") else {}
+    result = store.result(run.id)
     return {
         "run": run.id,
         "folder": str(folder),

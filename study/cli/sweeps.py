@@ -186,7 +186,7 @@ def transfer(
     )  # fmt: skip
     say = remarks if as_json else console
     sides = tuple(image_size or [sources.networks[0].start.image_size])
-    carry_out_and_show(Transfer(template, sources, sides, options, scratch, say), options, say, as_json)
+    carry_out_and_show(Transfer(template, options, sources, sides, scratch, say), options, say, as_json)
 
 
 @app.command()

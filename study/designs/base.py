@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 
@@ -23,12 +23,12 @@ from study.results import load
 from study.sweep import attempts
 from study.sweep.display import display, duration
 from study.sweep.drive import Outcome, drive, pending
-from study.sweep.executors import Executor, make_executor
+from study.sweep.executors import Executor, last_line, make_executor
 from study.sweep.executors.local import Local
 from study.sweep.measure import Speed, estimate, measure, whole_run
 from study.sweep.plan import Plan
 from study.sweep.status import makers
-from study.sweep.store import TUNING, Store, stop_token
+from study.sweep.store import DONE, OVER, TUNING, Store, stop_token
 
 COMPLETE, FAILURES, INCOMPLETE = 0, 1, 3  # exit codes: all done; some runs failed; stopped before the end
 
@@ -65,21 +65,28 @@ class Member:
         return cls(folder, replace(plan, experiment=with_readouts(plan.experiment, plan.train_images)))
 
 
-class Design(Protocol):
-    """How an experiment is laid out over sweeps."""
+@dataclass
+class Design:
+    """How an experiment is laid out over sweeps: the base of all designs."""
+
+    experiment: Experiment
+    options: Options
 
     @property
     def folder(self) -> Path:
         """The results folder that holds everything."""
+        return folder_of(self.experiment, self.options)
 
     def prepare(self) -> None:
         """Write what stands above the members, before anything is known of them. Not called for a dry run."""
 
     def stages(self) -> Iterator[Sequence[Member]]:
         """Members to run together; the next ones are asked for when all runs of these have a result."""
+        raise NotImplementedError
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
         """What is read from the members together, at the end of a call: to `console`, remarks to `say`."""
+        raise NotImplementedError
 
 
 @dataclass
@@ -226,7 +233,7 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
     states = [store.state(run.id) for store, runs in planned for run in runs]
     _say_what_went_wrong(planned, outcome, say)
     if outcome.stopped:
-        ended = sum(state in ("done", "diverged", "failed") for state in states)
+        ended = sum(state in OVER for state in states)
         tell(f"stopped by {outcome.stopped}: {ended} of {len(states)} runs have ended; the same command continues", say)
     wrong = [
         sentence
@@ -238,7 +245,7 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
         raise StudyError(f"{wrong[0]}: mend the readout, and the same command measures it without training again")
     if "failed" in states:
         return FAILURES
-    return COMPLETE if all(state in ("done", "diverged") for state in states) else INCOMPLETE
+    return COMPLETE if all(state in DONE for state in states) else INCOMPLETE
 
 
 def _say_what_went_wrong(planned: Sequence[tuple[Store, list[Run]]], outcome: Outcome, say: Console) -> None:
@@ -259,5 +266,4 @@ def _say_what_went_wrong(planned: Sequence[tuple[Store, list[Run]]], outcome: Ou
 
 
 def _last_words(store: Store, run: Run) -> str:
-    log = store.failure(run.id)["log"].strip()
-    return f"{log.splitlines()[-1] if log else 'no message'} ({store.path(run.id) / 'log.txt'})"
+    return f"{last_line(store.failure(run.id)['log'])} ({store.path(run.id) / 'log.txt'})"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from study.analysis.claims import verdict_on
 from study.analysis.sequential import decided, plan_looks
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Experiment
-from study.designs.base import Member, Options, folder_of
+from study.designs.base import Design, Member
 from study.designs.plain import member_of
 from study.errors import StudyError
 from study.report.console import finish_sweep
@@ -27,15 +26,13 @@ from study.sweep.plan import Facts
 from study.sweep.tuned import check_seeds, read_tuned
 
 
-@dataclass(frozen=True)
-class InLooks:
+@dataclass
+class InLooks(Design):
     """One sweep whose seeds come in looks, from the experiment's first one on.
 
     Raises StudyError for an experiment without claims, with sizes, or with seeds that do not follow each other.
     """
 
-    experiment: Experiment
-    options: Options
     say: Console
     max_seeds: int
 
@@ -46,10 +43,6 @@ class InLooks:
             raise StudyError("--until-decided goes with one sweep: name one size with --train-size and -o parts=[]")
         if list(self.experiment.seeds) != list(range(self.first_seed, self.first_seed + len(self.experiment.seeds))):
             raise StudyError("--until-decided takes one seed after the other: name the first ones, such as --seeds 5-9")
-
-    @property
-    def folder(self) -> Path:
-        return folder_of(self.experiment, self.options)
 
     @property
     def first_seed(self) -> int:
@@ -66,9 +59,6 @@ class InLooks:
         """The plan, with what the folder has recorded of it. Raises StudyError if another plan is frozen there."""
         planned = tuple(PlannedLook(**asdict(look)) for look in plan_looks(self.max_seeds, self.alpha))
         return plan_is_free(self.folder, planned, self.first_seed)
-
-    def prepare(self) -> None:
-        """Nothing is written beforehand: the first look freezes the plan."""
 
     def stages(self) -> Iterator[Sequence[Member]]:
         facts, plan = Facts(self.options.data_dir), self.looks

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from study.config import Experiment
-from study.designs.base import Member, Options, folder_of
+from study.designs.base import Design, Member
 from study.errors import StudyError
 from study.report.console import finish_sweep
 from study.sweep.plan import Facts, make_plan, with_found_sizes
@@ -17,19 +16,8 @@ from study.sweep.store import Store
 from study.sweep.tuned import NAME, at_tuned_rates, read_tuned
 
 
-@dataclass(frozen=True)
-class Plain:
+class Plain(Design):
     """The design that most experiments have. Where learning rates were tuned in its folder, it trains at these."""
-
-    experiment: Experiment
-    options: Options
-
-    @property
-    def folder(self) -> Path:
-        return folder_of(self.experiment, self.options)
-
-    def prepare(self) -> None:
-        """Nothing stands above a single sweep."""
 
     def stages(self) -> Iterator[Sequence[Member]]:
         yield [member_of(self.folder, self.experiment, Facts(self.options.data_dir))]

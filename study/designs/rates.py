@@ -16,14 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from study.config import Experiment, parse_model
-from study.designs.base import Member, Options, folder_of
-from study.designs.sizes import on_parts
+from study.designs.base import Design, Member
+from study.designs.sizes import Sizes
 from study.errors import StudyError
 from study.report.console import show_tuned
 from study.results import load
-from study.sweep.members import Members, join_members
+from study.sweep.joining import differences
 from study.sweep.plan import Facts, make_plan, with_found_sizes
-from study.sweep.store import TUNING, Store, differences
+from study.sweep.store import TUNING, Store
 from study.sweep.tuned import NAME, Tuned, check_seeds, choose, key, read_tuned, write_tuned
 
 FACTORS = (1 / 3, 1.0, 3.0)  # of the recipe's rate
@@ -55,15 +55,13 @@ class Grid:
 
 
 @dataclass
-class Rates:
+class Rates(Design):
     """The rates of an experiment, or of each size of one with parts. `tuned`: what was frozen, by results folder.
 
     Raises StudyError for seeds that claims are tested on and for a grid without the recipe's rate; and, once all runs
     are done, if every rate of a variant diverged.
     """
 
-    experiment: Experiment
-    options: Options
     grid: Grid
     facts: Facts
     tuned: dict[Path, Tuned] = field(default_factory=dict)
@@ -74,25 +72,19 @@ class Rates:
         self.grid.around(self.experiment.training.lr)
 
     @property
-    def folder(self) -> Path:
-        return folder_of(self.experiment, self.options)
+    def sizes(self) -> Sizes | None:
+        """The sweeps that the rates are for, if the experiment has parts."""
+        return Sizes(self.experiment, self.options, self.facts) if self.experiment.parts else None
 
     @property
     def experiments(self) -> dict[Path, Experiment]:
         """What is tuned, by the results folder that the choice is frozen into."""
-        if not self.experiment.parts:
-            return {self.folder: self.experiment}
-        sizes = on_parts(self.experiment, self.facts)
-        members = self._members(tuple(sizes))
-        return {members.folder(self.folder, images): each for images, each in sizes.items()}
-
-    def _members(self, sizes: tuple[int, ...]) -> Members:
-        return Members(design="sizes", experiment=self.experiment, numbers=sizes)
+        return self.sizes.experiments if self.sizes else {self.folder: self.experiment}
 
     def prepare(self) -> None:
         """Record experiments and claims before anything is known of their rates."""
-        if self.experiment.parts:
-            join_members(self.folder, self._members(tuple(on_parts(self.experiment, self.facts))))
+        if self.sizes:
+            self.sizes.prepare()
         for folder, experiment in self.experiments.items():
             store = Store.create(folder, make_plan(experiment, facts=self.facts).experiment)
             check_seeds(self.grid.seeds, store.experiment)

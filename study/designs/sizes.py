@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from study.config import Experiment
-from study.designs.base import Member, Options, folder_of
+from study.designs.base import Design, Member
 from study.designs.plain import member_of
 from study.errors import StudyError
 from study.report.console import finish_sizes
@@ -21,38 +21,30 @@ from study.sweep.plan import Facts, with_found_sizes
 
 
 @dataclass
-class Sizes:
+class Sizes(Design):
     """An experiment with parts, the smallest member first."""
 
-    experiment: Experiment
-    options: Options
     facts: Facts
 
     def __post_init__(self) -> None:
         self.experiment = with_found_sizes(self.experiment, self.facts)
 
     @property
-    def folder(self) -> Path:
-        return folder_of(self.experiment, self.options)
-
-    @property
-    def experiments(self) -> dict[int, Experiment]:
-        """The experiment on each of its parts, by number of training images."""
-        return on_parts(self.experiment, self.facts)
-
-    @property
     def members(self) -> Members:
-        return Members(design="sizes", experiment=self.experiment, numbers=tuple(self.experiments))
+        sizes = tuple(on_parts(self.experiment, self.facts))
+        return Members(design="sizes", experiment=self.experiment, numbers=sizes)
+
+    @property
+    def experiments(self) -> dict[Path, Experiment]:
+        """The experiment on each of its parts, by the results folder of that member."""
+        members, parts = self.members, on_parts(self.experiment, self.facts)
+        return {members.folder(self.folder, images): each for images, each in parts.items()}
 
     def prepare(self) -> None:
         join_members(self.folder, self.members)
 
     def stages(self) -> Iterator[Sequence[Member]]:
-        members = self.members
-        yield [
-            member_of(members.folder(self.folder, images), experiment, self.facts)
-            for images, experiment in self.experiments.items()
-        ]
+        yield [member_of(folder, experiment, self.facts) for folder, experiment in self.experiments.items()]
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
         """Each member's tables; then the crossings and laws, if two sizes have all their runs."""

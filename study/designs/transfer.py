@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
-from study.config import Data, Experiment, parse_model
-from study.designs.base import Member, Options, check_claims, folder_of
+from study.config import Data, parse_model
+from study.designs.base import Design, Member, check_claims
 from study.designs.sources import Sources, plan_transfer, transfer_experiment
 from study.errors import StudyError
 from study.report.console import finish_transfer
@@ -22,31 +21,25 @@ from study.sweep.plan import Facts
 from study.sweep.store import Store
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """`template`'s recipe over `sources` at each of `sides` (pixels), in `X/32px`, `X/48px` of the results folder X.
+@dataclass
+class Transfer(Design):
+    """`experiment`'s recipe over `sources` at each of `sides` (pixels), in `X/32px`, `X/48px` of the results folder X.
 
     Raises StudyError for claims whose readout is unknown; when it starts, for a folder with runs from other weights.
     """
 
-    template: Experiment
     sources: Sources
     sides: tuple[int, ...]
-    options: Options
     scratch: bool
     say: Console
 
     def __post_init__(self) -> None:
-        check_claims(self.template, [variant for claim in self.template.claims for variant in claim.order.variants])
-
-    @property
-    def folder(self) -> Path:
-        return folder_of(self.template, self.options)
+        check_claims(self.experiment, [variant for claim in self.experiment.claims for variant in claim.order.variants])
 
     @property
     def members(self) -> Members:
         sides = tuple(sorted(set(self.sides)))
-        whole = transfer_experiment(self.template, self.sources, self.template.data, self.scratch)
+        whole = transfer_experiment(self.experiment, self.sources, self.experiment.data, self.scratch)
         return Members(design="transfer", experiment=whole, numbers=sides, pretraining=self.sources.reached)
 
     def prepare(self) -> None:
@@ -58,9 +51,9 @@ class Transfer:
         members, facts = self.members, Facts(self.options.data_dir)
         found = []
         for side in members.numbers:
-            data = self.template.data.model_copy(update={"image_size": side, "fingerprint": ""})
+            data = self.experiment.data.model_copy(update={"image_size": side, "fingerprint": ""})
             data = parse_model(Data, data.model_dump_json(), "--image-size: ")
-            experiment = transfer_experiment(self.template, self.sources, data, self.scratch)
+            experiment = transfer_experiment(self.experiment, self.sources, data, self.scratch)
             plan = plan_transfer(experiment, self.sources, self.scratch, facts)
             found.append(Member.of(members.folder(self.folder, side), plan))
             _check_weights(found[-1])

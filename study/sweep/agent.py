@@ -26,7 +26,7 @@ from study.files import remove_temporaries
 from study.sweep import attempts
 from study.sweep.attempts import BEAT, Fenced, Hold, Watch
 from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, WORN, Order, stale
-from study.sweep.store import Store
+from study.sweep.store import DONE, OVER, Store
 
 if TYPE_CHECKING:
     from study.data import Dataset
@@ -60,7 +60,7 @@ class Agent:
                     if self.stop.is_set():
                         return STOPPED
                     state = "" if run.id in self.skip else store.state(run.id)
-                    if state in ("", "done", "diverged", "failed"):
+                    if state in ("", *OVER):
                         self.skip |= {run.id} if state != "failed" else set()
                         continue
                     folder = store.path(run.id)
@@ -115,7 +115,7 @@ class Agent:
         from study.training.loop import train
 
         folder = hold.folder
-        if store.state(run.id) in ("done", "diverged"):  # by somebody who was quicker
+        if store.state(run.id) in DONE:  # by somebody who was quicker
             return "done"
         if (step := attempts.killed_in_place(folder, hold.number)) is not None:
             where = f"at step {step}" if step >= 0 else "before its first step"

@@ -19,11 +19,11 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from study.environment import now
 from study.errors import Gone
 from study.files import write_json
 
@@ -202,7 +202,7 @@ def take(folder: Path, watch: Watch, agent: str = "", code: str = "") -> Hold | 
         return None
     claim = {
         "token": token, "machine": machine(), "host": platform.node(), "pid": os.getpid(), "born": born(os.getpid()),
-        "agent": agent, "code": code, "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "agent": agent, "code": code, "started": now(),
     }  # fmt: skip
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -226,8 +226,7 @@ def killed_in_place(folder: Path, before: int) -> int | None:
 
 def fail(folder: Path, log: str) -> None:
     """Record that the run failed, with the end of what it said."""
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / "failed.json", {"when": when, "exit_code": 1, "log": log})
+    write_json(folder / "failed.json", {"when": now(), "exit_code": 1, "log": log})
 
 
 # ---------------------------------------------------------------- processes

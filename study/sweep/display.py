@@ -17,9 +17,9 @@ from rich.text import Text
 
 from study.config import Run
 from study.sweep.drive import Display
+from study.sweep.store import OVER
 
 PLAIN_SECONDS = 30  # between two lines about one run
-OVER = ("done", "diverged", "failed")  # how a run ends for good; others are to be continued
 
 
 def duration(seconds: float) -> str:

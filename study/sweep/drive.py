@@ -18,7 +18,7 @@ from study.config import Run
 from study.sweep import attempts
 from study.sweep.attempts import Watch
 from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, Ended, Executor, Order, stale
-from study.sweep.store import Store, stop_token
+from study.sweep.store import DONE, OVER, Store, stop_token
 
 STOP_SECONDS = 120  # an agent finishes its step, or its evaluation, before it checkpoints
 TICK = 0.2  # seconds between two looks
@@ -171,12 +171,12 @@ class _Drive:
                 continue
             state = store.state(run_id)
             last = attempts.last(folder)
-            if run_id not in self.shown and last is not None and state in ("done", "diverged", "failed"):
+            if run_id not in self.shown and last is not None and state in OVER:
                 self.display.started(run)  # it was over between two looks
                 self.shown[run_id] = last.number
                 if last.agent in self.names:
                     self.stillborn = 0
-            if state in ("done", "diverged"):
+            if state in DONE:
                 self.outcome.done.append(run_id)
             elif state == "failed":
                 self.outcome.failed.append(run_id)
@@ -255,7 +255,7 @@ def left_behind(store: Store, runs: Sequence[Run]) -> list[str]:
     states = {run_id: store.state(run_id) for run_id in others}
     if any(attempts.at_work(store.path(run_id)) for run_id in [*asked, *others]):
         return []
-    return [run_id for run_id, state in states.items() if state not in ("done", "diverged")]
+    return [run_id for run_id, state in states.items() if state not in DONE]
 
 
 def _how(last: attempts.Attempt | None) -> str:

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from study.config import Data, Training, Variant
 from study.errors import StudyError
+from study.sweep.executors import last_line
 from study.sweep.executors.local import Slot
 from study.sweep.plan import Plan
 
@@ -63,10 +64,10 @@ def measure(
         for process in processes:
             out, err = process.communicate()
             if process.returncode:
-                last = err.strip().splitlines()[-1] if err.strip() else "no message"
+                why = last_line(err)
                 if process.returncode == -signal.SIGKILL:
-                    last = "the system killed it, as it does where memory runs out; study models has --no-speed"
-                raise StudyError(f"measuring the variants failed: {last}")
+                    why = "the system killed it, as it does where memory runs out; study models has --no-speed"
+                raise StudyError(f"measuring the variants failed: {why}")
             found.append(json.loads(out.splitlines()[-1]))
     finally:
         for process in processes:

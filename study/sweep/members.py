@@ -18,7 +18,8 @@ from pydantic import Field, model_validator
 from study.config import Experiment, Frozen, parse_model, read_model
 from study.errors import StudyError
 from study.files import damaged, read_json, write_text
-from study.sweep.store import JOINABLE, TUNING, Store, differences
+from study.sweep.joining import JOINABLE, differences
+from study.sweep.store import TUNING, Store
 
 NAME = "members.json"
 OLD_NAME = "family.json"  # what the first sweeps over sizes wrote: `experiment` and `images`

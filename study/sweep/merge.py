@@ -13,9 +13,11 @@ from study.errors import StudyError
 from study.files import atomic, checksum
 from study.sweep import attempts
 from study.sweep.attempts import Watch
+from study.sweep.claims import read_claims, write_claims
+from study.sweep.joining import joined
 from study.sweep.looks import read_looks, write_looks
 from study.sweep.records import FILES, Damaged, Record, read_record
-from study.sweep.store import Store, is_free, joined
+from study.sweep.store import Store, is_free
 from study.sweep.tuned import check_seeds, read_tuned, write_tuned
 
 LOSS_TOLERANCE = 0.05  # relative: another machine rounds otherwise, and training amplifies it
@@ -58,7 +60,8 @@ def _join(into: Path, other: Store) -> Store:
     """`into` with the other's variants, seeds and tuned rates. Raises StudyError where both cannot be one sweep."""
     tuned, looks = read_tuned(other.folder), read_looks(other.folder)
     if is_free(into):
-        Store.create(into, other.experiment).take_claims(other)
+        Store.create(into, other.experiment)
+        write_claims(into, read_claims(other.folder))
         if looks:
             write_looks(into, looks)
     kept, ours = Store(into).experiment, read_looks(into)

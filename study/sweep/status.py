@@ -9,7 +9,7 @@ from typing import Any
 from study.config import Run
 from study.sweep import attempts
 from study.sweep.members import results_folders, tuning_folders
-from study.sweep.store import STATES, Store
+from study.sweep.store import DONE, STATES, Store
 from study.sweep.tuned import read_tuned
 
 Status = dict[str, Any]  # folder, rates ("", or "tuned" and "shared"), counts by state, runs
@@ -45,7 +45,7 @@ def _where(store: Store, run_id: str | None, state: str) -> dict[str, Any]:
     """Where a run was made, or is being made and how far it is; what is wrong with it, if something is."""
     if run_id is None:
         return {}
-    if state in ("done", "diverged"):
+    if state in DONE:
         made = store.result(run_id)["environment"]
         return {key: made[key] for key in ("host", "code", "device") if key in made}
     if state == "failed":
@@ -62,8 +62,8 @@ def makers(store: Store, runs: Iterable[Run]) -> list[str]:
     """The versions of the code by which runs were made, or begun where they have no result, each once."""
     found = dict[str, None]()
     for run in runs:
-        if store.state(run.id) in ("done", "diverged"):
-            found[str(store.result(run.id)["environment"].get("code", "unknown"))] = None
+        if result := store.result(run.id):
+            found[str(result["environment"].get("code", "unknown"))] = None
         elif last := attempts.last(store.path(run.id)):
             found[last.code] = None
     return list(found)

@@ -17,35 +17,27 @@ import errno
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import Field
 
-from study.config import Claim, Experiment, Frozen, OwnReadout, Run, parse_model
+from study.config import Experiment, Run, parse_model
+from study.environment import now
 from study.errors import StudyError
-from study.files import check_seal, damaged, read_json, read_text, sealed, write_json, write_text
+from study.files import check_seal, read_json, read_text, sealed, write_json, write_text
 from study.sweep import attempts
+from study.sweep.claims import record_claims
+from study.sweep.joining import joined
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
-# what may differ in an experiment that joins
-JOINABLE = {"variants", "seeds", "claims", "readouts", "files", "sources", "with_shared_rate"}
-STATES = ("done", "diverged", "running", "failed", "damaged", "interrupted", "missing")
-
-
-class Stated(Frozen):
-    """An entry of `claims.json`: the claims from a moment on, and how many runs were done by then."""
-
-    stated: datetime
-    runs_done: int = Field(ge=0)
-    claims: tuple[Claim, ...]
-    readouts: dict[str, OwnReadout] = Field(default={}, description="of the user's own, with hashes of their source")
-    checksums: dict[str, str] = Field(default={})
+T = TypeVar("T")
+DONE = ("done", "diverged")  # states of runs that have a result
+OVER = (*DONE, "failed")  # for good: others are to be continued
+STATES = (*DONE, "running", "failed", "damaged", "interrupted", "missing")
 
 
 class Store:
@@ -61,8 +53,7 @@ class Store:
             state.pop("checksums", None)
             state.setdefault("depths", "free")  # so experiments were sized that do not say
         self.experiment = parse_model(Experiment, json.dumps(state), f"{folder / 'experiment.json'}: ")
-        self._parsed: dict[str, tuple[Any, Run]] = {}
-        self._records: dict[str, tuple[Any, Record]] = {}
+        self._known: dict[tuple[str, object], tuple[object, Any]] = {}  # what was read, with the files' signs of then
 
     @classmethod
     def create(cls, folder: Path, experiment: Experiment) -> Store:
@@ -89,7 +80,7 @@ class Store:
                 )
             try:
                 experiment = joined(old.experiment, experiment, folder)
-                old.keep_shared_rate(experiment)
+                old._keep_shared_rate(experiment)
             except StudyError:
                 if old.has_started():
                     raise
@@ -97,10 +88,10 @@ class Store:
                 (folder / "claims.json").unlink(missing_ok=True)
         write_json(path, sealed(path, experiment.model_dump(mode="json")))
         store = cls(folder)
-        store._record_claims()
+        record_claims(folder, store.experiment)
         return store
 
-    def keep_shared_rate(self, asked: Experiment) -> None:
+    def _keep_shared_rate(self, asked: Experiment) -> None:
         """Raises StudyError if `asked` leaves out the shared rate where runs at it are there: they would be hidden."""
         hidden = self.experiment.runs_twice and not asked.with_shared_rate
         if hidden and any(run.training.lr not in asked.rates_of(run.label) for run in self._planned()):
@@ -129,7 +120,7 @@ class Store:
             same = (folder / "run.json").read_text(encoding="utf-8") == text
         except (OSError, ValueError):
             same = False
-        if not same and self.state(run.id) not in ("done", "diverged"):
+        if not same and self.state(run.id) not in DONE:
             write_text(folder / "run.json", text)
         return folder
 
@@ -163,17 +154,11 @@ class Store:
         return sorted(runs, key=lambda run: (order.get(run.label, len(order)), run.label, run.seed))
 
     def _planned(self) -> list[Run]:
-        """The runs with a sound `run.json`; each file is parsed once, as long as it stays the same."""
+        """The runs with a sound `run.json`."""
         found = []
         for path in sorted((self.folder / "runs").glob("*/run.json")):
-            try:
-                stat = path.stat()
-                sign = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                if self._parsed.get(path.parent.name, (None,))[0] != sign:
-                    self._parsed[path.parent.name] = sign, read_run(path.parent)
-                found.append(self._parsed[path.parent.name][1])
-            except (Damaged, FileNotFoundError):
-                continue
+            with suppress(Damaged):
+                found.append(self._read_once(path.parent, FILES[:1], read_run))
         return found
 
     def damaged(self) -> dict[str, str]:
@@ -212,27 +197,32 @@ class Store:
                 (folder / name).unlink(missing_ok=True)
 
     def _record(self, folder: Path) -> Record:
-        """The record of a finished run, checked once as long as its files stay the same."""
+        return self._read_once(folder, FILES, read_record)
+
+    def _read_once(self, folder: Path, names: Sequence[str], read: Callable[[Path], T]) -> T:
+        """What `read` makes of a run's folder: read and checked once, as long as these files stay the same."""
         sign = []
-        for name in FILES:
+        for name in names:
             with suppress(OSError):
                 stat = (folder / name).stat()
                 sign.append((name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        if folder.name not in self._records or self._records[folder.name][0] != sign:
-            self._records[folder.name] = sign, read_record(folder)
-        return self._records[folder.name][1]
+        key = folder.name, read
+        if key not in self._known or self._known[key][0] != sign:
+            self._known[key] = sign, read(folder)
+        found: T = self._known[key][1]
+        return found
 
     def result(self, run_id: str) -> dict[str, Any]:
-        """What `result.json` holds. Raises StudyError if it cannot be read."""
-        value: dict[str, Any] = read_json(self.path(run_id) / "result.json")
-        return value
+        """What `result.json` holds; empty for a run without a sound one."""
+        try:
+            return self._record(self.path(run_id)).result
+        except Damaged:
+            return {}
 
     def failure(self, run_id: str) -> dict[str, Any]:
         """The last failed attempt: when, exit code, end of its log."""
         value: dict[str, Any] = read_json(self.path(run_id) / "failed.json")
         return value
-
-    # ------------------------------------------------------------ commands and claims
 
     def record_command(self, command: str) -> None:
         """Add a line to `commands.txt`, unless it is there."""
@@ -240,32 +230,6 @@ class Store:
         lines = read_text(path).splitlines() if path.exists() else []
         if command not in lines:
             write_text(path, "\n".join([*lines, command]) + "\n")
-
-    def claims_history(self) -> list[dict[str, Any]]:
-        """Every version of the claims, with when it was stated and how many runs were done by then."""
-        path = self.folder / "claims.json"
-        history = read_json(path) if path.exists() else []
-        try:
-            for entry in history:
-                parse_model(Stated, json.dumps(entry))
-                check_seal(path, entry)
-        except (TypeError, StudyError) as error:
-            raise damaged(path, error) from None
-        return history
-
-    def take_claims(self, other: Store) -> None:
-        """In a folder that is begun with another one's experiment: its claims, and when they were stated."""
-        write_json(self.folder / "claims.json", other.claims_history())
-
-    def _record_claims(self) -> None:
-        dump = self.experiment.model_dump(mode="json", include={"claims", "readouts"})
-        stated = {key: value for key, value in dump.items() if key == "claims" or value}
-        history = self.claims_history()
-        if not history or any(history[-1].get(key, {}) != dump[key] for key in dump):
-            done = len(list((self.folder / "runs").glob("*/result.json")))
-            entry = {"stated": datetime.now(UTC).isoformat(timespec="seconds"), "runs_done": done, **stated}
-            path = self.folder / "claims.json"
-            write_json(path, [*history, sealed(path, entry)])
 
 
 @contextmanager
@@ -303,9 +267,7 @@ def stop(folder: Path) -> None:
     not a results folder.
     """
     Store(folder)
-    write_json(
-        folder / "stop.json", {"token": uuid.uuid4().hex, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-    )
+    write_json(folder / "stop.json", {"token": uuid.uuid4().hex, "when": now()})
 
 
 def stop_token(folder: Path) -> str:
@@ -320,29 +282,3 @@ def _not_results(folder: Path, why: str) -> str:
     if any((folder / name).exists() for name in ("members.json", "family.json")):
         return f"{folder} holds a results folder for each of its members: name one of them"
     return f"{folder} is not a results folder: {why}"
-
-
-def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
-    """The experiment with the variants, seeds and tuned rates of both. StudyError, naming what differs otherwise."""
-    rates, sources = {**old.rates, **new.rates}, {**old.sources, **new.sources}
-    for label, source in old.sources.items():
-        if sources[label] != source:
-            raise StudyError(
-                f"{label} has changed since {folder} was planned: choose another folder with --out, or bring the old "
-                "text back"
-            )
-    fixed, asked = (each.model_dump(exclude=JOINABLE) for each in (old, new))
-    fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
-    if differs := differences(fixed, asked):
-        raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
-    variants, seeds = (dict.fromkeys([*a, *b]) for a, b in ((old.variants, new.variants), (old.seeds, new.seeds)))
-    both = {"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates, "sources": sources}
-    return new.model_copy(update=both)
-
-
-def differences(old: Any, new: Any, where: str = "") -> str:
-    """The first few settings that differ, as `training.epochs 10, asked for 20`."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = [differences(old.get(key), new.get(key), f"{where}.{key}".lstrip(".")) for key in {**old, **new}]
-        return ", ".join(filter(None, found))
-    return "" if old == new else f"{where} is {old}, asked for {new}"

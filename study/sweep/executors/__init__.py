@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -60,7 +60,7 @@ class Ended:
 
     agent: str
     status: int
-    words: str = field(default="")
+    words: str
 
 
 class Executor(Protocol):
@@ -93,6 +93,11 @@ class Executor(Protocol):
 
     def kill(self) -> None:
         """End all agents at once."""
+
+
+def last_line(said: str) -> str:
+    """The last line of what a process said, in which it says why it left."""
+    return said.strip().splitlines()[-1] if said.strip() else "no message"
 
 
 def lasting(order: Order, device: str) -> Order:

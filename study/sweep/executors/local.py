@@ -13,7 +13,7 @@ from pathlib import Path
 
 from study.environment import usable_cores
 from study.errors import StudyError
-from study.sweep.executors import AGENT, Ended, Order
+from study.sweep.executors import AGENT, Ended, Order, last_line
 
 # glibc returns large blocks to the kernel and fetches them again at every step: up to 1.7 times slower. Keep them.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
@@ -114,10 +114,10 @@ class Local:
                 continue
             del self.processes[name]
             self._let_go(process)
-            text = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
-            if not text:
+            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+            if not text.strip():
                 log.unlink(missing_ok=True)
-            found.append(Ended(name, status, text.splitlines()[-1] if text else "no message"))
+            found.append(Ended(name, status, last_line(text)))
         return found
 
     def stop(self) -> None:

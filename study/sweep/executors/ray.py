@@ -27,7 +27,7 @@ from typing import Any
 from study.environment import install
 from study.errors import StudyError
 from study.files import write_text
-from study.sweep.executors import BROKEN, FINISHED, STOPPED, WORN, Ended, Order, lasting
+from study.sweep.executors import BROKEN, FINISHED, STOPPED, WORN, Ended, Order, last_line, lasting
 from study.sweep.executors.allocation import ASIDE
 
 ENVIRONMENT = {
@@ -126,7 +126,7 @@ def _how(name: str, reference: Any) -> Ended:
     except ray.exceptions.TaskCancelledError:
         return Ended(name, STOPPED, "it was cancelled")
     except ray.exceptions.RayError as error:
-        return Ended(name, LOST, str(error).strip().splitlines()[-1])
+        return Ended(name, LOST, last_line(str(error)))
     return Ended(name, told["status"], told["words"])
 
 
@@ -149,11 +149,11 @@ def _agent(order: str, name: str, cpus: int, runs: int) -> str:
         except KeyboardInterrupt:  # ray.cancel
             cancelled = True
             process.terminate()
-    text = log.read_text(encoding="utf-8", errors="replace").strip()
+    words = last_line(log.read_text(encoding="utf-8", errors="replace"))
     status = process.returncode
     if status == ASIDE:
         status = STOPPED if cancelled else WORN  # its node asked it to leave: another one takes its place
-    return json.dumps({"status": status, "words": text.splitlines()[-1] if text else "no message"})
+    return json.dumps({"status": status, "words": words})
 
 
 def _connect(address: str | None) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from study.errors import StudyError
 from study.files import write_text
-from study.sweep.executors import FINISHED, STOPPED, Ended, Order, lasting, stale
+from study.sweep.executors import FINISHED, STOPPED, Ended, Order, last_line, lasting, stale
 from study.sweep.executors.allocation import ASIDE
 
 LOOK = 5.0  # seconds between two looks at the queue: the controller serves everybody
@@ -172,8 +172,7 @@ class Slurm:
     def _how(self, job_id: str) -> Ended:
         """How a job ended that is no longer in the queue; the controller knows for some minutes."""
         agent, path = f"slurm-{job_id}", self.folder / f"{self.jobs[job_id]}.{job_id}.log"
-        log = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
-        words = log.splitlines()[-1] if log else "no message"
+        words = last_line(path.read_text(encoding="utf-8", errors="replace") if path.exists() else "")
         try:
             told = dict(re.findall(r"\b(JobState|ExitCode)=(\S+)", _slurm("scontrol", "show", "job", job_id)))
         except Silent:

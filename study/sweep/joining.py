@@ -1,0 +1,38 @@
+"""Which experiments may share a results folder: those that differ in no more than what can be added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from study.config import Experiment
+from study.errors import StudyError
+
+# what may differ in an experiment that joins
+JOINABLE = {"variants", "seeds", "claims", "readouts", "files", "sources", "with_shared_rate"}
+
+
+def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
+    """The experiment with the variants, seeds and tuned rates of both. StudyError, naming what differs otherwise."""
+    rates, sources = {**old.rates, **new.rates}, {**old.sources, **new.sources}
+    for label, source in old.sources.items():
+        if sources[label] != source:
+            raise StudyError(
+                f"{label} has changed since {folder} was planned: choose another folder with --out, or bring the old "
+                "text back"
+            )
+    fixed, asked = (each.model_dump(exclude=JOINABLE) for each in (old, new))
+    fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
+    if differs := differences(fixed, asked):
+        raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")
+    variants, seeds = (dict.fromkeys([*a, *b]) for a, b in ((old.variants, new.variants), (old.seeds, new.seeds)))
+    both = {"variants": tuple(variants), "seeds": tuple(seeds), "rates": rates, "sources": sources}
+    return new.model_copy(update=both)
+
+
+def differences(old: Any, new: Any, where: str = "") -> str:
+    """The first few settings that differ, as `training.epochs 10, asked for 20`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = [differences(old.get(key), new.get(key), f"{where}.{key}".lstrip(".")) for key in {**old, **new}]
+        return ", ".join(filter(None, found))
+    return "" if old == new else f"{where} is {old}, asked for {new}"
