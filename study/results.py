@@ -9,8 +9,7 @@ Everything is read from the runs' own records, each file once; where only the ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,44 +18,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from study.analysis import own_readouts
-from study.analysis.curves import of_runs
+from study.analysis.curves import not_diverged, of_runs
 from study.analysis.readouts import Measurement, Readout, find_readout
+from study.analysis.run_tables import POINT_COLUMNS, of_records, points_of, read_csv
 from study.analysis.scaling import scale
 from study.analysis.scaling_types import Scaling, SizeRanking
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
-from study.config import Claim, Experiment, canonical_label, own_reference
+from study.config import Claim, Experiment, Run, own_reference
 from study.errors import StudyError
 from study.files import atomic, read_json, read_text, write_json
 from study.sweep.claims import read_claims
 from study.sweep.looks import Looks, read_looks
 from study.sweep.members import Members, read_members
-from study.sweep.records import Record, read_record, read_run
+from study.sweep.records import Record, read_records
 from study.sweep.store import Store
 from study.sweep.tuned import Tuned, read_tuned
 
-FINAL = ("probe_loss", "probe_accuracy", "test_loss", "test_accuracy")
-RUN_COLUMNS = [
-    *("run", "variant", "seed", "status", "parameters", "macs", "activation_bytes", "steps", "samples", "seconds"),
-    *("images_per_second", *(f"final_{name}" for name in FINAL), "best_test_accuracy"),
-]  # and whatever other numbers runs leave
-CURVE_COLUMNS = [
-    *("run", "variant", "seed", "step", "epoch", "samples", "running_loss"),
-    *(*FINAL, "lr", "seconds", "images_per_second"),
-]  # and whatever else they log
-COUNTERS = {"step", "epoch", "samples", "running_loss", "lr", "seconds", "images_per_second"}  # say nothing at the end
 SHARED = "-shared-rate"  # in the names of tables at the shared rate, where there are tuned ones
-POINT_COLUMNS = ["variant", "seed", "images", "accuracy", "gap", "train_loss", "test_loss"]
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A run without a result; `failure` is what its last failed attempt left, or empty."""
-
-    label: str
-    seed: int
-    lr: float
-    failure: dict[str, Any]
 
 
 class Results:
@@ -131,22 +110,12 @@ class Results:
         return [environment for place, environment in enumerate(made) if environment not in made[:place]]
 
     @cached_property
-    def _read(self) -> tuple[list[Record], list[Unfinished], list[str]]:
-        """Records in the order of variants and seeds; runs without a result; a sentence for each damaged run."""
-        records, unfinished, damaged = [], [], []
-        for folder in sorted((self.folder / "runs").glob("*/")):
-            try:
-                if (folder / "result.json").exists():
-                    records.append(read_record(folder))
-                elif (folder / "run.json").exists():
-                    run = read_run(folder)
-                    failure = read_json(folder / "failed.json") if (folder / "failed.json").exists() else {}
-                    unfinished.append(Unfinished(run.label, run.seed, run.training.lr, failure))
-            except StudyError as error:
-                damaged.append(str(error))
+    def _read(self) -> tuple[list[Record], list[tuple[Run, dict[str, Any]]], list[str]]:
+        """Records in the order of variants and seeds; runs that failed; a sentence for each damaged run."""
+        records, failed, damaged = read_records(self.folder)
         places = {label: place for place, label in enumerate(self.experiment.variants)}
         records.sort(key=lambda each: (places.get(each.run.label, len(places)), each.run.label, each.run.seed))
-        return records, unfinished, damaged
+        return records, failed, damaged
 
     @property
     def records(self) -> list[Record]:
@@ -154,8 +123,8 @@ class Results:
         return self._read[0]
 
     @property
-    def unfinished(self) -> list[Unfinished]:
-        """Runs that were planned or started and have no result."""
+    def failed(self) -> list[tuple[Run, dict[str, Any]]]:
+        """Runs without a result whose last attempt failed, with what it left."""
         return self._read[1]
 
     @property
@@ -170,9 +139,9 @@ class Results:
         """`runs` and `curves` by the end of their files' names: "", and SHARED where all variants are run twice."""
         ends = ["", SHARED] if self.experiment.runs_twice else [""]
         if (self.folder / "runs").is_dir() or not (self.folder / "runs.csv").exists():
-            return {end: _tables(self._at_rates(shared=bool(end))) for end in ends}
+            return {end: of_records(self._at_rates(shared=bool(end))) for end in ends}
         return {
-            end: (_read_csv(self.folder / f"runs{end}.csv"), _read_csv(self.folder / f"curves{end}.csv"))
+            end: (read_csv(self.folder / f"runs{end}.csv"), read_csv(self.folder / f"curves{end}.csv"))
             for end in ends
             if (self.folder / f"runs{end}.csv").exists()
         }
@@ -186,12 +155,12 @@ class Results:
 
     @property
     def runs(self) -> pd.DataFrame:
-        """One row a finished run, at its own learning rate; columns RUN_COLUMNS first."""
+        """One row a finished run, at its own learning rate; columns as in analysis/run_tables.py."""
         return self.tables[""][0]
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row an evaluation of these runs; columns CURVE_COLUMNS first."""
+        """One row an evaluation of these runs; columns as in analysis/run_tables.py."""
         return self.tables[""][1]
 
     @cached_property
@@ -251,7 +220,7 @@ class Results:
 
         A sentence for each run on which a function failed.
         """
-        curves = [of_runs(curves, runs["run"][runs["status"] != "diverged"]) for runs, curves in self.tables.values()]
+        curves = [not_diverged(curves, runs) for runs, curves in self.tables.values()]
         return own_readouts.keep(self.folder, experiment, pd.concat(curves).drop_duplicates(["run", "step"]))
 
     def key(self, readout: str | own_readouts.Function) -> str:
@@ -278,7 +247,7 @@ class Results:
 
         `accuracy` is of the test images at the end of training, `gap` train (probe) minus test accuracy, fractions.
         """
-        points = [_points(member.runs, member.number) for member in self.members]
+        points = [points_of(member.runs, member.number) for member in self.members]
         return pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=POINT_COLUMNS)
 
     @cached_property
@@ -296,16 +265,6 @@ class Results:
             for claim in self.experiment.claims
             for member in self.members
         ]
-
-    @property
-    def rankings(self) -> pd.DataFrame:
-        """`by_size` as a table; columns claim, readout, images, verdict, measured, by_mean."""
-        rows = [
-            (each.claim.ranking, each.claim.readout, each.images, each.verdict.verdict, each.verdict.measured,
-             each.by_mean)
-            for each in self.by_size
-        ]  # fmt: skip
-        return pd.DataFrame(rows, columns=["claim", "readout", "images", "verdict", "measured", "by_mean"])
 
     # ------------------------------------------------------------ in a notebook
 
@@ -365,41 +324,3 @@ def load(folder: str | Path) -> Results:
     Raises StudyError if the folder holds no results.
     """
     return Results(Path(folder))
-
-
-# ---------------------------------------------------------------- from records to tables
-
-
-def _tables(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`runs` and `curves`: the columns that all readers know first, then every other number, in the order met."""
-    runs, curves = [], []
-    for record in records:
-        result, who = record.result, {"run": record.run.id, "variant": record.run.label, "seed": record.run.seed}
-        numbers = {key: value for key, value in result.items() if isinstance(value, int | float) and key not in who}
-        final = {f"final_{key}": value for key, value in (result["final"] or {}).items() if key not in COUNTERS}
-        speed = result["samples"] / result["seconds"] if result["seconds"] else None
-        runs.append({**numbers, "status": result["status"], "images_per_second": speed, **final, **who})
-        curves += [{**row, **who} for row in record.rows]
-    return _with_columns(runs, RUN_COLUMNS), _with_columns(curves, CURVE_COLUMNS)
-
-
-def _with_columns(rows: Sequence[dict[str, Any]], known: Sequence[str]) -> pd.DataFrame:
-    others = dict.fromkeys(key for row in rows for key in row)
-    return pd.DataFrame(rows, columns=list(dict.fromkeys([*known, *others])))
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype={"run": str, "variant": str})
-        spellings = {variant: canonical_label(variant) for variant in table["variant"].unique()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{path} cannot be read as a table of runs ({error}): bring the file back") from None
-    return table.assign(variant=table["variant"].map(spellings))
-
-
-def _points(runs: pd.DataFrame, images: int | None) -> pd.DataFrame:
-    alive = runs[runs["status"] != "diverged"]
-    train, test = (alive[f"final_{which}_accuracy"].astype(float) for which in ("probe", "test"))
-    losses = (alive[f"final_{which}_loss"].astype(float) for which in ("probe", "test"))
-    columns = (alive["variant"], alive["seed"], images, test, train - test, *losses)
-    return pd.DataFrame(dict(zip(POINT_COLUMNS, columns, strict=True)))

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.readouts import measure
+from study.analysis.run_tables import RUN_COLUMNS
 from study.config import Claim, Data, Experiment, Run, TimmVariant, Training
 from study.files import write_json, write_text
-from study.results import RUN_COLUMNS, load
+from study.results import load
 from study.sweep.store import Store
 
 CLASSES = 100

@@ -448,7 +448,7 @@ def test_the_status_of_a_family_is_that_of_its_members(grown: Path) -> None:
 def test_sizes_open_in_a_notebook(grown: Path) -> None:
     found = load_results(grown)
     assert (found.design, found.scaling.sizes) == ("sizes", (32, 80, 160, 320))
-    assert found.rankings.set_index("images")["measured"][320] == "ViT_REL ≫ C-C-T-T"
+    assert {each.images: each.verdict.measured for each in found.by_size}[320] == "ViT_REL ≫ C-C-T-T"
     assert found.at(80).summary("final_test_accuracy")["variant"].tolist() == ["C-C-T-T", "ViT_REL"]
     assert len(found.figure("accuracy_by_images").axes) == 1
     with pytest.raises(StudyError, match="no results at 33: it has 32, 80, 160, 320"):

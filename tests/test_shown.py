@@ -13,6 +13,7 @@ from scipy import stats
 
 from study.analysis import claims, scaling
 from study.analysis.curves import difference_at_loss
+from study.analysis.run_tables import points_of
 from study.analysis.statistics import draw_means
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Claim
@@ -21,7 +22,7 @@ from study.report.claim_figures import forest_plot
 from study.report.claims import _claim_figures, _facts
 from study.report.table import number, shown_unit
 from study.report.tables import readout_summary, relations, size_and_cost, who_leads
-from study.results import _points, load
+from study.results import load
 from tests.synthetic import curve, diverge, results, results_folder
 
 
@@ -143,7 +144,7 @@ def test_a_draws_crossing_is_the_nearest_of_the_same_direction_not_the_first() -
 def test_a_diverged_run_is_no_point_over_sizes() -> None:
     curves, runs = results(["C-C-C-C"], seeds=(0, 1, 2))
     _, runs = diverge(curves, runs, "C-C-C-C-1")
-    points = _points(runs, 5000)
+    points = points_of(runs, 5000)
     assert points["seed"].tolist() == [0, 2]
     assert (points["images"] == 5000).all()
     alive = runs[runs["seed"] != 1]

@@ -161,11 +161,10 @@ def _troubles(results: Results) -> Iterable[str]:
         wanted = product(experiment.variants, experiment.seeds)
         missing += [named(*each, own.get(each[0], shared)) for each in wanted if each not in there]
     yield from dict.fromkeys(diverged)
-    for other in results.unfinished:
-        if other.failure:
-            last = (str(other.failure.get("log", "")).strip().splitlines() or ["it left no words"])[-1]
-            name = named(other.label, other.seed, other.lr)
-            yield f"{name} failed (exit code {other.failure.get('exit_code')}): {last}"
+    for run, failure in results.failed:
+        last = (str(failure.get("log", "")).strip().splitlines() or ["it left no words"])[-1]
+        name = named(run.label, run.seed, run.training.lr)
+        yield f"{name} failed (exit code {failure.get('exit_code')}): {last}"
     yield from results.damaged
     if missing:
         yield f"Without a result: {', '.join(dict.fromkeys(missing))}."

@@ -76,6 +76,24 @@ def read_record(folder: Path) -> Record:
     return Record(run, result, rows)
 
 
+def read_records(folder: Path) -> tuple[list[Record], list[tuple[Run, dict[str, Any]]], list[str]]:
+    """The runs of a results folder: records of the finished ones; those that failed, with what their last attempt left;
+    a sentence for each that is damaged.
+    """
+    records, failed, damaged = [], [], []
+    for path in sorted((folder / "runs").glob("*/")):
+        try:
+            if (path / "result.json").exists():
+                records.append(read_record(path))
+            elif (path / "run.json").exists():
+                run = read_run(path)
+                if (path / "failed.json").exists():
+                    failed.append((run, read_json(path / "failed.json")))
+        except StudyError as error:
+            damaged.append(str(error))
+    return records, failed, damaged
+
+
 def sound_weights(folder: Path) -> Path:
     """The path of a finished run's weights. Raises Damaged if they are not those that its result knows."""
     path = folder / "weights.pt"
