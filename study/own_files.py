@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from study.config import Frozen, digest
 from study.errors import StudyError
@@ -157,17 +156,22 @@ def import_own(file: OwnFile, source: str) -> ModuleType:
         name = f"own_{Path(file.path).stem}_{digest([file.path, source])}"
         if name in sys.modules:
             return sys.modules[name]
-        spec = importlib.util.spec_from_file_location(name, file.path)
-        if spec is None or spec.loader is None:
-            raise StudyError(f"{file.path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-        return module
+        return run_file(Path(file.path), name)
+
+
+def run_file(path: Path, name: str) -> ModuleType:
+    """The module that a Python file makes; under its name in sys.modules, where dataclasses look up annotations."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _import_module(file: OwnFile, source: str) -> ModuleType:
@@ -230,24 +234,20 @@ def plain_value(text: str) -> Any:
     return text if value in (math.inf, -math.inf) else value  # 1e999, which no record could hold
 
 
-class blamed:  # noqa: N801
+@contextmanager
+def blamed(what: str, name: str = "") -> Iterator[None]:
     """Whatever the user's code raises in the block becomes one sentence, with the last line of the file that it names.
 
     Sentences of ours pass unchanged.
     """
-
-    def __init__(self, what: str, name: str = ""):
-        self.what, self.name = what, name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, StudyError | KeyboardInterrupt | GeneratorExit):
-            return
-        lines = [frame.lineno for frame in traceback.extract_tb(trace) if frame.filename == self.what]
-        where = f"{self.what}, line {lines[-1]}:" if lines else f"{self.what}:"
+    try:
+        yield
+    except (StudyError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == what]
+        where = f"{what}, line {lines[-1]}:" if lines else f"{what}:"
         if isinstance(error, SyntaxError) and error.filename:
             where = f"{error.filename}, line {error.lineno}:"
-        who = f"{self.name} raised" if self.name else "running it raised"
+        who = f"{name} raised" if name else "running it raised"
         raise StudyError(f"{where} {who} {type(error).__name__}: {' '.join(str(error).split())}") from error

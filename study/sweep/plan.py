@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from study.config import (
     sentence,
 )
 from study.errors import StudyError
-from study.own_files import OwnFile, beside
+from study.own_files import OwnFile, beside, run_file
 
 
 def experiment_file(name: str) -> Path:
@@ -40,14 +38,11 @@ def load_experiment(path: Path, name: str = "experiment") -> Experiment:
     """The experiment that a Python file defines under a name. Raises StudyError if there is none."""
     if not path.is_file():
         raise StudyError(f"there is no experiment file {path}")
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise StudyError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses with postponed annotations look their names up
     try:
         with beside(OwnFile(path=str(path.absolute()))):
-            spec.loader.exec_module(module)
+            module = run_file(path, f"experiment_{path.stem}")
     except StudyError as error:
         raise StudyError(f"{path}: {error}") from None
     except ValidationError as error:
@@ -208,5 +203,5 @@ def customise(
     if dataset is not None and dataset != data.name:
         data = parse_model(Data, json.dumps({"name": dataset, "image_size": data.image_size}), "--dataset: ")
     if image_size is not None:
-        data = parse_model(Data, data.model_copy(update={"image_size": image_size}).model_dump_json(), "--image-size: ")
+        data = override(data, {"image_size": str(image_size)}, "--image-size: ")
     return override(experiment.model_copy(update={"data": data}), settings)

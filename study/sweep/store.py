@@ -46,7 +46,9 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         if not (folder / "experiment.json").exists():
-            raise StudyError(_not_results(folder, "it has no experiment.json"))
+            if any((folder / name).exists() for name in ("members.json", "family.json")):
+                raise StudyError(f"{folder} holds a results folder for each of its members: name one of them")
+            raise StudyError(f"{folder} is not a results folder: it has no experiment.json")
         state = read_json(folder / "experiment.json")
         if isinstance(state, dict):
             check_seal(folder / "experiment.json", state)
@@ -276,9 +278,3 @@ def stop_token(folder: Path) -> str:
         return str(json.loads((folder / "stop.json").read_text(encoding="utf-8"))["token"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _not_results(folder: Path, why: str) -> str:
-    if any((folder / name).exists() for name in ("members.json", "family.json")):
-        return f"{folder} holds a results folder for each of its members: name one of them"
-    return f"{folder} is not a results folder: {why}"
