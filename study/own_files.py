@@ -238,13 +238,13 @@ def plain_value(text: str) -> Any:
 def blamed(what: str, name: str = "") -> Iterator[None]:
     """Whatever the user's code raises in the block becomes one sentence, with the last line of the file that it names.
 
-    Sentences of ours pass unchanged.
+    Sentences of ours pass unchanged, and so do signals: Ctrl-C while the user's code runs is not that code's fault.
     """
     try:
         yield
-    except (StudyError, KeyboardInterrupt, GeneratorExit):
+    except StudyError:
         raise
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == what]
         where = f"{what}, line {lines[-1]}:" if lines else f"{what}:"
         if isinstance(error, SyntaxError) and error.filename:

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from study.cli import Interrupted
 from study.config import Blocks, Claim, Data, Experiment, Fractals, OwnVariant, Run, Start, TimmVariant, Training
 from study.designs import COMPLETE, Grid, Options, Plain, Rates, Sizes, carry_out
 from study.errors import StudyError
@@ -24,7 +25,7 @@ from study.models.cost import network_cost
 from study.models.interop import classifier_names, read_weights, with_classifier
 from study.models.sizing import Budget, strides_of
 from study.models.timm_networks import import_timm
-from study.own_files import find_file
+from study.own_files import blamed, find_file
 from study.report.console import rank
 from study.report.gallery import plot
 from study.report.page import write_all
@@ -390,6 +391,13 @@ def test_what_cannot_be_trained_is_one_sentence_before_anything_runs(folder: Pat
 def test_a_wrong_reference_is_one_sentence(folder: Path, text: str, said: str):
     with pytest.raises(StudyError, match=said):
         own(text)
+
+
+@pytest.mark.parametrize("signalled", [KeyboardInterrupt, Interrupted])
+def test_a_signal_while_ones_own_code_runs_is_not_blamed_on_it(signalled: type[BaseException]):
+    """Interrupted became a sentence on the file and exit code 2; the same command continues, so it is 3."""
+    with pytest.raises(signalled), blamed("mine.py"):
+        raise signalled
 
 
 def test_the_command_leaves_with_a_sentence_and_nothing_half_written(folder: Path):
