@@ -54,32 +54,34 @@ class Agent:
 
         self.code = str(environment(self.order.device)["code"])  # now: the checkout may move on under a long sweep
         while not self.stop.is_set():
-            waits = False
-            for store in self.stores:
-                for run in store.runs():
-                    if self.stop.is_set():
-                        return STOPPED
-                    state = "" if run.id in self.skip else store.state(run.id)
-                    if state in ("", *OVER):
-                        self.skip |= {run.id} if state != "failed" else set()
-                        continue
-                    folder = store.path(run.id)
-                    if (hold := attempts.take(folder, self.watch, self.order.agent, self.code)) is None:
-                        waits |= not self.watch.sure(folder)
-                        continue
-                    status = self._attempt(store, run, hold)
-                    if status != FINISHED:
-                        return status
-                    waits = True  # look from the start: there may be earlier ones by now
-                    break
-                else:
-                    continue
-                break
+            taken, waits = self._take()
+            if taken is not None:
+                if (status := self._attempt(*taken)) != FINISHED:
+                    return status
+            elif not waits:
+                return FINISHED
             else:
-                if not waits:
-                    return FINISHED
                 self.stop.wait(LOOK_AGAIN)
         return STOPPED
+
+    def _take(self) -> tuple[tuple[Store, Run, Hold] | None, bool]:
+        """The first free run, held by us from now on; and whether to look again, since a holder may be gone."""
+        waits = False
+        for store in self.stores:
+            for run in store.runs():
+                if self.stop.is_set():
+                    return None, True
+                if run.id in self.skip:
+                    continue
+                if (state := store.state(run.id)) in DONE:
+                    self.skip.add(run.id)
+                if state in OVER:
+                    continue
+                folder = store.path(run.id)
+                if (hold := attempts.take(folder, self.watch, self.order.agent, self.code)) is not None:
+                    return (store, run, hold), False
+                waits |= not self.watch.sure(folder)
+        return None, waits
 
     def _attempt(self, store: Store, run: Run, hold: Hold) -> int:
         """Train a run that we hold. The exit status with which to leave, FINISHED to go on."""
