@@ -23,7 +23,7 @@ from study.results import load
 from study.sweep import attempts
 from study.sweep.display import display, duration
 from study.sweep.drive import Outcome, drive, pending
-from study.sweep.executors import Executor, last_line, make_executor
+from study.sweep.executors import Executor, Wandb, last_line, make_executor
 from study.sweep.executors.local import Local
 from study.sweep.measure import Speed, estimate, measure, whole_run
 from study.sweep.plan import Plan
@@ -44,7 +44,7 @@ class Options:
     address: str | None = None  # of a cluster that is there already
     device: str = "auto"
     data_dir: Path | None = None
-    wandb: str = "off"
+    wandb: Wandb = "off"
     dry_run: bool = False
     fail_fast: bool = False
     retry_failed: bool = False

@@ -16,10 +16,9 @@ from study.errors import StudyError
 from study.models.catalog import resolve
 from study.models.cost import skeleton
 from study.models.interop import classifier_names, read_weights
-from study.models.sizing import Budget, strides_of
 from study.results import load
 from study.sweep.members import Reached
-from study.sweep.plan import Facts, Plan
+from study.sweep.plan import Facts, Plan, budget_of
 from study.sweep.records import Damaged, sound_weights
 from study.sweep.store import Store
 from study.training.start import fingerprint
@@ -55,15 +54,16 @@ def sources_of_folder(
     from.
     """
     store = Store(folder)
-    wanted = [canonical_label(name) for name in variants or store.experiment.variants]
-    known = store.experiment.variants
+    experiment = store.experiment
+    wanted = [canonical_label(name) for name in variants or experiment.variants]
+    known = experiment.variants
     if unknown := [label for label in wanted if label not in known]:
         raise StudyError(f"{folder} has no variant {', '.join(unknown)}: it has {', '.join(known)}")
-    if missing := [str(seed) for seed in seeds or () if seed not in store.experiment.seeds]:
-        there = ", ".join(map(str, store.experiment.seeds))
+    if missing := [str(seed) for seed in seeds or () if seed not in experiment.seeds]:
+        there = ", ".join(map(str, experiment.seeds))
         raise StudyError(f"{folder} has no seed {', '.join(missing)}: it has {there}")
     networks, skipped = [], []
-    for run in store.runs_at(store.experiment.rates):  # at tuned rates, if there are any
+    for run in store.runs_at(experiment.rates):  # at tuned rates, if there are any
         if run.label not in wanted or (seeds is not None and run.seed not in seeds):
             continue
         path = store.path(run.id).absolute() / "weights.pt"
@@ -83,7 +83,6 @@ def sources_of_folder(
         networks.append(Source(run.label, run.seed, run.variant, start))
     if not networks:
         raise StudyError(f"{folder} has no finished run to start from{': ' if skipped else ''}{', '.join(skipped)}")
-    experiment = store.experiment
     runs = load(folder).runs
     values = dict(zip(runs["run"], runs["final_test_accuracy"].astype(float), strict=True))
     reached = tuple(Reached(variant=each.label, seed=each.seed, value=values[each.start.run]) for each in networks)
@@ -99,16 +98,7 @@ def source_of_file(
     A layout, whose sizes are searched for, is matched as `template` says, for `classes` classes. Raises StudyError if
     the file cannot be read or the variant is unknown; whether the weights fit shows when a run starts.
     """
-    budget = Budget(
-        template.budget,
-        template.match,
-        strides_of(template.geometry, image_size),
-        classes,
-        image_size,
-        template.blocks,
-        template.depths,
-    )
-    network, label = resolve(variant, budget), canonical_label(variant)
+    network, label = resolve(variant, budget_of(template, classes, image_size)), canonical_label(variant)
     start = Start(weights=fingerprint(read_weights(path)), image_size=image_size, path=str(path.absolute()))
     networks = tuple(Source(label, seed, network, start) for seed in seeds)
     return Sources(networks, Pretraining(name=f"{path.name} {start.weights}"), ())

@@ -31,8 +31,6 @@ BEAT = 2.0  # seconds between two heartbeats
 PATIENCE = 60.0  # seconds without one after which a holder elsewhere is taken for gone
 KILLS = 3  # at one and the same step, after which a run is failed
 
-Beat = dict[str, Any]  # count, live (the progress that train tells), ended ("" or how)
-
 
 class Fenced(Exception):
     """Another attempt holds the run by now: leave, and write nothing."""
@@ -50,7 +48,7 @@ class Attempt:
     born: str = ""  # when its process started, in the machine's own terms
     agent: str = ""
     code: str = ""  # version of the code
-    beat: Beat = field(default_factory=dict)
+    beat: dict[str, Any] = field(default_factory=dict)  # count, live (the progress that train tells), ended ("" or how)
     beat_at: float = 0.0  # time of the file of the last heartbeat
 
     @property

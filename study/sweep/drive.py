@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from study.config import Run
 from study.sweep import attempts
 from study.sweep.attempts import Watch
-from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, Ended, Executor, Order, stale
+from study.sweep.executors import BROKEN, FINISHED, FULL, STOPPED, Ended, Executor, Order, Wandb, stale
 from study.sweep.store import DONE, OVER, Store, stop_token
 
 STOP_SECONDS = 120  # an agent finishes its step, or its evaluation, before it checkpoints
@@ -59,7 +59,7 @@ def drive(
     display: Display,
     *,
     data_dir: Path | None = None,
-    wandb: str = "off",
+    wandb: Wandb = "off",
     fail_fast: bool = False,
     deadline: float | None = None,
     retry_failed: bool = False,
@@ -106,7 +106,7 @@ class _Drive:
         self.left: dict[str, tuple[Store, Run]] = {}  # runs that have not ended
         self.free = 0  # of these, the ones that nobody holds
 
-    def run(self, data_dir: Path | None, wandb: str, retry_failed: bool) -> Outcome:
+    def run(self, data_dir: Path | None, wandb: Wandb, retry_failed: bool) -> Outcome:
         for store, runs in self.work:
             store.plan(runs)
             for run in pending(store, runs, retry_failed):
@@ -119,7 +119,7 @@ class _Drive:
             folders={str(store.folder): stop_token(store.folder) for store, _ in self.work},
             skip=tuple(run_id for store, runs in self.work for run_id in left_behind(store, runs)),
             data_dir=str(data_dir) if data_dir else "",
-            wandb=cast(Any, wandb),
+            wandb=wandb,
             patience=self.watch.patience,
         )
         self.executor.attach(order)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -23,6 +24,9 @@ from study.config import (
 )
 from study.errors import StudyError
 from study.own_files import OwnFile, beside, run_file
+
+if TYPE_CHECKING:
+    from study.models.sizing import Budget
 
 
 def experiment_file(name: str) -> Path:
@@ -154,11 +158,8 @@ def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]
     """
     from study.models.catalog import resolve
     from study.models.own_networks import label_of
-    from study.models.sizing import Budget, strides_of
 
-    side = experiment.data.image_size
-    strides = strides_of(experiment.geometry, side)
-    budget = Budget(experiment.budget, experiment.match, strides, classes, side, experiment.blocks, experiment.depths)
+    budget = budget_of(experiment, classes, experiment.data.image_size)
     resolved = {text: resolve(text, budget, experiment.files) for text in experiment.variants}
     variants = {label_of(text, variant): variant for text, variant in resolved.items()}
     if len(variants) < len(resolved):
@@ -168,6 +169,14 @@ def resolve_variants(experiment: Experiment, classes: int) -> dict[str, Variant]
             if label < other and variant == network:
                 raise StudyError(f"variants {label} and {other} are the same network")
     return variants
+
+
+def budget_of(experiment: Experiment, classes: int, side: int) -> Budget:
+    """What the experiment's layouts are matched to, as classifiers of so many classes of images of that side."""
+    from study.models.sizing import Budget, strides_of
+
+    strides = strides_of(experiment.geometry, side)
+    return Budget(experiment.budget, experiment.match, strides, classes, side, experiment.blocks, experiment.depths)
 
 
 def with_found_sizes(experiment: Experiment, facts: Facts) -> Experiment:

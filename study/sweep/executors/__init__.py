@@ -26,6 +26,8 @@ FULL = 4  # there is no space left in the folder of its run, which stays at its 
 STOPPED = 3  # it was asked to leave, by a signal, by the end of its input or by `study stop`; its run is checkpointed
 
 
+Wandb = Literal["off", "offline", "online"]
+
 # -P: a queue.py or einops.py in the current folder is never executed
 AGENT = (sys.executable, "-P", "-m", "study.sweep.agent")
 
@@ -37,7 +39,7 @@ class Order:
     folders: Mapping[str, str]  # results folders in the order of work, each with the last stop that was asked for there
     skip: tuple[str, ...] = ()  # runs that were left there by earlier sweeps and that nobody asked for now
     data_dir: str = ""
-    wandb: Literal["off", "offline", "online"] = "off"
+    wandb: Wandb = "off"
     device: str = "cpu"
     agent: str = ""  # its name, in the claims of its runs
     leash: bool = False  # whether it leaves when its standard input ends, as it does when its parent dies
