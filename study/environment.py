@@ -70,11 +70,11 @@ def code_version() -> str:
 
 def same_code(recorded: str) -> bool:
     """Whether the package is as it was at a recorded version: commits that leave it alone do not count."""
-    now, folder = code_version(), Path(__file__).parent
-    if "+changes" in recorded + now or recorded == now or not (folder.parent / ".git").exists():
-        return recorded == now
+    present, folder = code_version(), Path(__file__).parent
+    if "+changes" in recorded + present or recorded == present or not (folder.parent / ".git").exists():
+        return recorded == present
     try:
-        _git(folder, "diff", "--quiet", recorded, now, "--", ".")
+        _git(folder, "diff", "--quiet", recorded, present, "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return False  # it differs, or this checkout does not know that commit
     return True

@@ -99,8 +99,7 @@ class Rates(Design):
                 tuned = self._choice(folder, experiment, rates[folder])
                 further = self._further(tuned, experiment)
                 if not further:
-                    write_tuned(folder, tuned)
-                    self.tuned[folder] = read_tuned(folder) or tuned
+                    self.tuned[folder] = write_tuned(folder, tuned)
                     del open_[folder]
                 rates[folder] = tuple(sorted({*rates[folder], *further}))
 

@@ -75,7 +75,7 @@ def read_members(root: Path) -> Members | None:
         raise damaged(root / OLD_NAME, error) from None
 
 
-def join_members(root: Path, members: Members) -> Members:
+def join_members(root: Path, members: Members) -> None:
     """Start a folder of members, or join one of the same experiment: numbers, variants and seeds may be added.
 
     Another experiment takes its place if no run of any member was ever begun. Raises StudyError, naming what differs,
@@ -102,7 +102,6 @@ def join_members(root: Path, members: Members) -> Members:
     elif old is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise StudyError(f"{root} exists and holds no members of an experiment: choose another folder with --out")
     write_text(root / NAME, members.model_dump_json(indent=2) + "\n")
-    return members
 
 
 def results_folders(folder: Path) -> list[Path]:

@@ -81,8 +81,8 @@ def read_tuned(folder: Path) -> Tuned | None:
     return read_model(Tuned, path) if path.exists() else None
 
 
-def write_tuned(folder: Path, tuned: Tuned) -> Path:
-    """Freeze the choice; more variants may join, over a grid that has grown for them.
+def write_tuned(folder: Path, tuned: Tuned) -> Tuned:
+    """Freeze the choice, and return all that is frozen: more variants may join, over a grid that has grown for them.
 
     Raises StudyError if another one is frozen there already.
     """
@@ -98,7 +98,7 @@ def write_tuned(folder: Path, tuned: Tuned) -> Path:
         }
         tuned = tuned.model_copy(update=joined)
     write_text(folder / NAME, tuned.model_dump_json(indent=2) + "\n")
-    return folder / NAME
+    return tuned
 
 
 def check_seeds(tuning_seeds: tuple[int, ...], experiment: Experiment) -> None:

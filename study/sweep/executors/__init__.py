@@ -24,7 +24,7 @@ WORN = 1  # a run failed in a way that may have harmed the process: start anothe
 BROKEN = 2  # it cannot work here, or no longer: the last line of its log says why, and another one would fare alike
 FULL = 4  # there is no space left in the folder of its run, which stays at its last checkpoint
 STOPPED = 3  # it was asked to leave, by a signal, by the end of its input or by `study stop`; its run is checkpointed
-
+LOST = -9  # it did not leave by itself, and nobody knows which signal it was
 
 Wandb = Literal["off", "offline", "online"]
 

@@ -27,7 +27,7 @@ from typing import Any
 from study.environment import install
 from study.errors import StudyError
 from study.files import write_text
-from study.sweep.executors import BROKEN, FINISHED, STOPPED, WORN, Ended, Order, last_line, lasting
+from study.sweep.executors import BROKEN, FINISHED, LOST, STOPPED, WORN, Ended, Order, last_line, lasting
 from study.sweep.executors.allocation import ASIDE
 
 ENVIRONMENT = {
@@ -37,7 +37,6 @@ ENVIRONMENT = {
 }
 OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray accepts: we store nothing there
 LOOK = 1.0  # seconds between two looks at the tasks
-LOST = -9  # status of an agent that did not leave by itself
 NUMBERS = ("num_cpus", "num_gpus", "memory")
 
 

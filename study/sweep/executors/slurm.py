@@ -27,14 +27,13 @@ from pathlib import Path
 
 from study.errors import StudyError
 from study.files import write_text
-from study.sweep.executors import FINISHED, STOPPED, Ended, Order, last_line, lasting, stale
+from study.sweep.executors import FINISHED, LOST, STOPPED, Ended, Order, last_line, lasting, stale
 from study.sweep.executors.allocation import ASIDE
 
 LOOK = 5.0  # seconds between two looks at the queue: the controller serves everybody
 PAUSE = 30.0  # seconds after which a refused submission is tried again
 SILENCE = 600.0  # seconds without an answer of the controller after which the sweep ends, and its jobs go on
 SILENT = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "Zero Bytes were transmitted")
-LOST = -9  # status of an agent that did not leave by itself
 
 OURS = ("array", "chdir", "clusters", "error", "job-name", "nodes", "ntasks", "open-mode", "output", "requeue")
 SCRIPT = """\
