@@ -161,9 +161,9 @@ def _troubles(results: Results) -> Iterable[str]:
         wanted = product(experiment.variants, experiment.seeds)
         missing += [named(*each, own.get(each[0], shared)) for each in wanted if each not in there]
     yield from dict.fromkeys(diverged)
-    for run, failure in results.failed:
+    for other, failure in results.failed:
         last = (str(failure.get("log", "")).strip().splitlines() or ["it left no words"])[-1]
-        name = named(run.label, run.seed, run.training.lr)
+        name = named(other.label, other.seed, other.training.lr)
         yield f"{name} failed (exit code {failure.get('exit_code')}): {last}"
     yield from results.damaged
     if missing:
