@@ -46,7 +46,7 @@ def _where(store: Store, run_id: str | None, state: str) -> dict[str, Any]:
     if run_id is None:
         return {}
     if state in DONE:
-        made = store.result(run_id)["environment"]
+        made = store.result(run_id).get("environment", {})
         return {key: made[key] for key in ("host", "code", "device") if key in made}
     if state == "failed":
         return {"why": (str(store.failure(run_id).get("log", "")).strip().splitlines() or [""])[-1]}
