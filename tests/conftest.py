@@ -17,7 +17,17 @@ from study.models.timm_networks import import_timm
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
-LONGEST = ("test_slurm", "test_ray", "test_sweep", "test_cli", "test_coat", "test_attempts", "test_storm", "test_verbs")
+LONGEST = (
+    "test_slurm", "test_sweep", "test_ray", "test_notebooks", "test_cli", "test_experiments", "test_damage",
+    "test_scaling", "test_sizing", "test_report", "test_attempts", "test_published", "test_own_networks",
+    "test_tracking", "test_report_browser",
+)  # fmt: skip
+
+
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports with a single figure, where figures are not what is tested: they take most of the time."""
+    monkeypatch.setattr("study.report.sections.FIGURES_SHOWN", ("accuracy_at_loss",))
 
 
 @pytest.fixture(scope="session")

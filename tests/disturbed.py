@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from study.config import Data, Experiment, Fractals, Training
+from study.config import Experiment, Training
 from study.models.interop import read_weights
 from study.sweep import attempts
 from study.sweep.drive import Outcome, drive
@@ -18,17 +18,10 @@ from study.sweep.plan import make_plan
 from study.sweep.store import Store
 from study.training.loop import train
 from study.training.start import fingerprint
-from tests.test_sweep import Recorder
+from tests.test_sweep import EXPERIMENT, Recorder
 from tests.test_training import rows
 
-SHORT = Experiment(
-    name="short",
-    data=Data(image_size=16, fractals=Fractals(classes=4, train_images=64, test_images=32)),
-    training=Training(epochs=2, batch_size=16, probe_size=32),
-    variants=("C-C-T-T", "ViT_REL"),
-    seeds=(0, 1),
-    budget=60_000,
-)
+SHORT = EXPERIMENT.model_copy(update={"name": "short", "seeds": (0, 1)})
 LONG = SHORT.model_copy(  # one run of 240 steps
     update={
         "training": Training(epochs=60, batch_size=16, probe_size=32, evaluations=2),

@@ -48,7 +48,7 @@ from study.training import checkpoint  # noqa: E402
 from study.training.loop import train  # noqa: E402
 from study.training.start import fingerprint  # noqa: E402
 from tests.test_fuzz import spoken  # noqa: E402
-from tests.test_sweep import agents_of  # noqa: E402
+from tests.test_sweep import agents_of, trained  # noqa: E402
 from tests.test_training import interrupt_after, rows, tiny_run  # noqa: E402
 
 HANG = 180  # seconds without an end, on a busy machine, of what takes ten
@@ -116,12 +116,8 @@ def numbers_of(folder: Path) -> tuple[Any, ...]:
 
 def reference(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """The numbers of every run, trained here one after another and left alone."""
-    store = Store.create(folder, make_plan(experiment).experiment)
-    runs = make_plan(experiment).runs
-    store.plan(runs)
-    for run in runs:
-        train(run, store.path(run.id), device="cpu")
-    return {run.id: numbers_of(store.path(run.id)) for run in runs}
+    store = trained(folder, experiment)
+    return {run.id: numbers_of(store.path(run.id)) for run in store.runs()}
 
 
 def kills(storm: Storm, count: int, work: Path, agents: int = 2) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from study.errors import Gone
 from study.sweep import attempts
+from study.sweep.agent import Agent
 from study.sweep.attempts import Fenced, Watch
 from study.sweep.executors import AGENT, BROKEN, FINISHED, STOPPED, Order
 from study.sweep.plan import make_plan
@@ -82,10 +84,10 @@ def test_a_holder_notices_that_its_folder_is_gone(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def agent(store: Store, name: str, patience: float = 60.0) -> subprocess.Popen[bytes]:
+def agent(store: Store, name: str, patience: float = 60.0, here: Path | None = None) -> subprocess.Popen[bytes]:
     order = Order(folders={str(store.folder): stop_token(store.folder)}, agent=name, patience=patience)
     with (store.folder / f"{name}.log").open("ab") as log:
-        return subprocess.Popen([*AGENT, order.json()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen([*AGENT, order.json()], cwd=here, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 @pytest.fixture
@@ -129,7 +131,9 @@ def test_a_run_that_is_killed_three_times_at_one_step_is_failed(planned: Store) 
     for number in (1, 2, 3):
         claim_of(folder, number, born="gone")
         (folder / "attempts" / f"{number}.step").write_text("7                   ")
-    assert agent(planned, "fourth").wait(60) == FINISHED
+    over = threading.Event()
+    assert Agent(Order(folders={str(planned.folder): ""}), over).work() == FINISHED
+    over.set()
     assert planned.state(run.id) == "failed"
     assert "killed 3 times at step 7" in planned.failure(run.id)["log"]
     (folder / "failed.json").unlink()  # as --retry-failed does
@@ -143,8 +147,13 @@ def test_kills_at_different_steps_are_bad_luck(tmp_path: Path) -> None:
     assert attempts.killed_in_place(tmp_path, 4) is None
 
 
-def test_an_agent_leaves_as_its_exit_status_says(tmp_path: Path, planned: Store) -> None:
-    asked = agent(planned, "asked")
+def test_an_agent_leaves_as_its_exit_status_says_and_executes_no_file_of_the_current_folder(
+    tmp_path: Path, planned: Store
+) -> None:
+    (tmp_path / "here").mkdir()
+    for name in ("queue", "einops", "study"):
+        (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('executed')")  # with 1: no status of these
+    asked = agent(planned, "asked", here=tmp_path / "here")
     wait_for(lambda: (planned.path(planned.runs()[0].id) / "metrics.jsonl").exists())
     stop(planned.folder)
     assert asked.wait(60) == STOPPED
@@ -153,11 +162,3 @@ def test_an_agent_leaves_as_its_exit_status_says(tmp_path: Path, planned: Store)
     broken = subprocess.run([*AGENT, order.json()], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert broken.returncode == BROKEN
     assert broken.stderr.strip().splitlines()[-1].endswith("is not a results folder: it has no experiment.json")
-
-
-def test_a_file_of_the_current_folder_is_not_executed(tmp_path: Path, planned: Store) -> None:
-    for name in ("queue", "einops", "study"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('executed')")
-    stopped = Order(folders={str(planned.folder): "an older stop"})  # leaves at once
-    ran = subprocess.run([*AGENT, stopped.json()], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True)
-    assert (ran.returncode, b"executed" in ran.stderr) == (STOPPED, False)

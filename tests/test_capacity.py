@@ -28,7 +28,7 @@ def stream_run(seed: int = 0, variant: ViTRelVariant = SMALL, data: Data = TINY)
     return Run(variant=variant, data=data, training=RECIPE, seed=seed)
 
 
-def test_ids_of_runs_from_before_streams_samples_and_validation_are_what_they_were() -> None:
+def test_ids_of_runs_from_before_streams_samples_validation_and_transfer_are_what_they_were() -> None:
     """Computed with the config of commit ccee8c3, which knew none of these."""
     run = Run(variant=ViTRelVariant(patch=4, depth=5, width=128), data=Data(), training=Training(), seed=0)
     assert run.id == "150a79b617f1"

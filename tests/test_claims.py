@@ -191,7 +191,6 @@ def test_one_contradicted_relation_contradicts_the_claim():
     verdict = claims.test_claim(table(TRUE | {"ViT_REL": 14.0}), claim(PAPER), draws=0)
     assert verdict.verdict == "contradicted"
     assert verdict.count("contradicted") >= 1
-    assert "14" not in verdict.measured
     assert verdict.measured.index("ViT_REL") < verdict.measured.index("C-T-T-T")
 
 

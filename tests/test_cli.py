@@ -13,20 +13,16 @@ import pytest
 
 from study import environment
 from study.config import Claim, Run
-from study.sweep.store import STATES
+from study.sweep.store import STATES, Store
 from tests.finished import pretend
-from tests.test_sweep import EXPERIMENT, curves
+from tests.test_sweep import EXPERIMENT, curves, wait_for, write_experiment
 
 FAST = ["--jobs", "1", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
 def experiment_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("experiment") / "tiny.py"
-    path.write_text(
-        f"from study import Experiment\nexperiment = Experiment.model_validate({EXPERIMENT.model_dump()!r})\n"
-    )
-    return path
+    return write_experiment(tmp_path_factory.mktemp("experiment") / "tiny.py")
 
 
 BAD_INPUT = {
@@ -94,10 +90,13 @@ def test_an_archive_that_holds_something_else_is_one_sentence(study, tmp_path: P
     assert not (tmp_path / "sheet.png").exists()
 
 
-def test_a_dry_run_says_how_long_it_will_take_and_writes_nothing(study, experiment_file: Path, tmp_path: Path) -> None:
+def test_a_dry_run_says_how_long_it_will_take_and_writes_nothing(
+    study, experiment_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, lambda run: 0.5)
     answer = study("sweep", experiment_file, "--dry-run", "--out", tmp_path / "results", *FAST)
     assert answer.code == 0
-    assert "2 runs to go" in answer.out
+    assert "2 runs to go, 1 at a time on cpu: about " in answer.out
     assert not (tmp_path / "results").exists()
 
 
@@ -113,6 +112,7 @@ def swept(experiment_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 def test_a_sweep_ends_with_the_ranking_and_the_paths(swept: tuple[Path, str]) -> None:
     folder, out = swept
+    assert "4 runs to go, 1 at a time on cpu: about " in out  # measured
     assert "Final test accuracy" in out
     assert out.index("C-C-T-T seed 0") < out.index("Final test accuracy")
     for path in (folder / "runs.csv", folder / "curves.csv", folder / "figures" / "accuracy_at_loss.svg"):
@@ -161,17 +161,14 @@ def test_commits_that_leave_the_package_alone_are_the_same_code(
 
 
 def test_verdicts_come_with_the_last_run_and_not_before(study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "claiming.py"
+    monkeypatch.setattr("study.report.console.plot_all", lambda *given, **more: [])  # other tests look at figures
     claiming = EXPERIMENT.model_copy(
         update={
             "seeds": (0, 1, 2),
             "claims": (Claim(ranking=" > ".join(EXPERIMENT.variants[:2]), readout="final_test_accuracy"),),
         }
     )
-    path.write_text(
-        f"from study import Experiment\nexperiment = Experiment.model_validate({claiming.model_dump()!r})\n"
-    )
-    sweep = ["sweep", path, "--out", tmp_path / "results"]
+    sweep = ["sweep", write_experiment(tmp_path / "claiming.py", claiming), "--out", tmp_path / "results"]
     runs = len(EXPERIMENT.variants) * 3
 
     def accuracy(run: Run) -> float:
@@ -203,7 +200,7 @@ def test_status_counts_every_state(swept: tuple[Path, str], study) -> None:
 def test_rank_gives_mean_sd_n_and_each_seeds_value(swept: tuple[Path, str], study) -> None:
     found = json.loads(study("rank", swept[0], "--readout", "final_test_accuracy", "--json").out)
     ranking = found["readouts"]["final_test_accuracy"]["ranking"]
-    last = curves(cli_store(swept[0])).groupby("run").last()
+    last = curves(Store(swept[0])).groupby("run").last()
     for row in ranking:
         values = last[last["variant"] == row["variant"]]["test_accuracy"]
         assert row["n"] == 2
@@ -231,6 +228,7 @@ def test_rank_takes_any_table(study, tmp_path: Path) -> None:
     assert json.loads(study(*table, "--claim", "a > b", "--smaller-is-better").out)["verdict"] == "reproduced"
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_plot_and_report_are_remade_from_the_tables_alone(swept: tuple[Path, str], study, tmp_path: Path) -> None:
     copy = tmp_path / "committed"
     copy.mkdir()
@@ -247,7 +245,10 @@ def test_plot_and_report_are_remade_from_the_tables_alone(swept: tuple[Path, str
     assert {path.suffix for path in copy.glob("report.*")} == {".html", ".md", ".tex"}
 
 
-def test_a_full_folder_of_another_experiment_is_refused(swept: tuple[Path, str], study, experiment_file: Path) -> None:
+def test_a_full_folder_of_another_experiment_is_refused(
+    swept: tuple[Path, str], study, experiment_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, lambda run: 0.5)
     answer = study("sweep", experiment_file, "--epochs", "7", "--out", swept[0], *FAST)
     assert answer.code == 2
     assert "training.epochs is 2, asked for 7" in answer.err
@@ -274,20 +275,13 @@ def test_help_is_quick_to_import() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def cli_store(folder: Path):
-    from study.sweep.store import Store
-
-    return Store(folder)
-
-
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_while_planning_leaves_with_the_exit_code_of_an_interruption(tmp_path: Path, number: int) -> None:
     path = tmp_path / "slow.py"
     path.write_text(f"import pathlib, time\npathlib.Path({str(tmp_path / 'began')!r}).touch()\ntime.sleep(60)\n")
     command = [sys.executable, "-m", "study", "sweep", path]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    while not (tmp_path / "began").exists():
-        assert process.poll() is None
+    wait_for(lambda: (tmp_path / "began").exists() or process.poll() is not None)
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 3

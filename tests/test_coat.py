@@ -1,4 +1,4 @@
-"""CoaT and CoaT-Lite: published sizes, the mechanisms against explicit loops, image sides."""
+"""CoaT and CoaT-Lite: the mechanisms against explicit loops, image sides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from study.errors import StudyError
 from study.models import build
@@ -32,15 +31,6 @@ def seeded(**arguments: Any) -> CoaT:
 # ---------------------------------------------------------------- sizes
 
 
-@pytest.mark.parametrize("name", COAT)
-def test_coat_has_exactly_the_published_parameters(name: str) -> None:
-    with torch.device("meta"):
-        network = build(COAT[name].variant, 1000, 224)
-    count = sum(parameter.numel() for parameter in network.parameters())
-    assert count == COAT[name].exact_parameters
-    assert count == pytest.approx(COAT[name].parameters, rel=0.05)  # printed with one or two digits
-
-
 @pytest.mark.parametrize("name", ["coat_tiny", "coat_mini", "coat_small"])
 def test_coat_would_have_the_counts_of_other_tables_if_scales_did_not_share_the_feed_forward_network(name: str) -> None:
     # PaddleViT prints 7.7M, 14.8M and 31.5M: three feed-forward networks in each of the six parallel blocks
@@ -51,15 +41,6 @@ def test_coat_would_have_the_counts_of_other_tables_if_scales_did_not_share_the_
     counted_thrice = {"coat_tiny": 7.7e6, "coat_mini": 14.8e6, "coat_small": 31.5e6}[name]
     assert COAT[name].exact_parameters is not None
     assert COAT[name].exact_parameters + copies == pytest.approx(counted_thrice, rel=0.005)
-
-
-@pytest.mark.parametrize("name", COAT)
-def test_coat_has_the_multiply_adds_that_timm_counts(name: str) -> None:
-    with torch.device("meta"):
-        network = build(COAT[name].variant, 1000, 224)
-        with FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, 3, 224, 224))
-    assert counter.get_total_flops() / 2 == pytest.approx(COAT[name].macs[224], rel=0.01)
 
 
 # ---------------------------------------------------------------- mechanisms
@@ -210,7 +191,7 @@ def test_widths_that_cannot_be_built_are_refused() -> None:
         CoaT(**LITE, parallel_depth=1)
 
 
-@pytest.mark.parametrize("arguments", [LITE, PARALLEL], ids=["lite", "parallel"])
+@pytest.mark.parametrize("arguments", [pytest.param(LITE, marks=pytest.mark.slow), PARALLEL], ids=["lite", "parallel"])
 def test_coat_exports(arguments: dict[str, Any]) -> None:
     network = seeded(**arguments).eval()
     exported = torch.export.export(network, (randn(2, 3, 32, 32),)).module()

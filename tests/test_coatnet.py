@@ -721,7 +721,12 @@ def test_initialisations_that_do_not_exist_are_refused(text: str) -> None:
 # ---------------------------------------------------------------- compiled and exported
 
 
-@pytest.mark.parametrize("layout", STUDY_VARIANTS)
+TRACED = pytest.mark.parametrize(
+    "layout", [pytest.param(layout, marks=[pytest.mark.slow] * (layout != "C-C-T-T")) for layout in STUDY_VARIANTS]
+)
+
+
+@TRACED
 def test_each_variant_exports_and_computes_the_same(layout: str) -> None:
     network = randomise(build(small(layout), CLASSES, SIDE), seed=10).float().eval()
     exported = torch.export.export(network, (torch.zeros(2, 3, SIDE, SIDE),)).module()
@@ -729,9 +734,7 @@ def test_each_variant_exports_and_computes_the_same(layout: str) -> None:
     torch.testing.assert_close(exported(x_BCHW), network(x_BCHW))
 
 
-@pytest.mark.parametrize(
-    "layout", [pytest.param(layout, marks=[pytest.mark.slow] * (layout != "C-C-T-T")) for layout in STUDY_VARIANTS]
-)
+@TRACED
 def test_each_variant_compiles_and_computes_the_same(layout: str) -> None:
     """Traced whole, without a break; inductor, which comes after that, takes half a minute a network on a CPU."""
     torch.compiler.reset()

@@ -73,18 +73,26 @@ def test_an_experiment_has_a_card_and_claims_that_its_variants_can_answer(path: 
         assert claim.source
 
 
+@pytest.fixture(scope="module")
+def stepped() -> set[str]:
+    """Ids of the runs that took their steps: shrunk, several experiments have the same ones."""
+    return set()
+
+
 @ALL
 def test_every_variant_of_an_experiment_takes_two_steps(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stepped: set[str]
 ) -> None:
     monkeypatch.setattr("study.data.stream.BLOCK", 16)  # images made at once
     plan = make_plan(shrunk(load_experiment(path)))
     runs = {run.label: run for run in plan.runs}
     assert runs.keys() == plan.variants.keys()
     for run in runs.values():
-        result = train(run, tmp_path / run.id)
-        assert result is not None
-        assert (result["status"], result["steps"]) == ("ok", 2)
+        if run.id not in stepped:
+            result = train(run, tmp_path / run.id)
+            assert result is not None
+            assert (result["status"], result["steps"]) == ("ok", 2)
+            stepped.add(run.id)
 
 
 def test_an_experiment_file_may_use_dataclasses_with_postponed_annotations(tmp_path: Path):

@@ -12,26 +12,17 @@ from typer.testing import CliRunner
 
 from study.cli import app
 from study.cli.runs import plot
-from study.config import Blocks, Data, Experiment, Fractals, Training
+from study.config import Blocks, CoAtNetVariant, Variant, ViTRelVariant
 from study.data import load
 from study.errors import StudyError
 from study.export import export_onnx, load_exported
 from study.models import build
-from study.models.catalog import resolve
-from study.models.sizing import Budget, strides_of
+from study.models.published import COAT
 from study.sweep.plan import make_plan
 from study.sweep.store import Store
 from study.training.evaluate import Normalisation, evaluate
 from study.training.loop import train
-
-EXPERIMENT = Experiment(
-    name="exported",
-    data=Data(image_size=16, fractals=Fractals(classes=4, train_images=64, test_images=32)),
-    training=Training(epochs=2, batch_size=16, probe_size=16),
-    variants=("C-C-T-T", "ViT_REL"),
-    seeds=(0,),
-    budget=60_000,
-)
+from tests.test_sweep import EXPERIMENT
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +70,22 @@ def test_an_exported_network_has_the_test_accuracy_of_its_run_in_torch_and_in_on
         np.testing.assert_allclose(logits, network(torch.from_numpy(images)).numpy(), atol=1e-5)
 
 
-SLOW = pytest.param("coat_lite_tiny", marks=pytest.mark.slow)
+FAMILIES: dict[str, Variant] = {  # beside C-C-T-T, which is the run above
+    "local attention": CoAtNetVariant(
+        layout="C-C-T-T", depths=(1,) * 5, widths=(8, 8, 16, 32, 32), strides=(1, 1, 2, 2, 2),
+        blocks=Blocks(attention="local", window=3),
+    ),
+    "ViT_REL": ViTRelVariant(patch=4, depth=1, width=32),
+    "coat_lite_tiny": COAT["coat_lite_tiny"].variant,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["ViT_REL", "C-C-T-T[attention=local,window=3]", SLOW])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "coat_lite_tiny")) for name in FAMILIES]
+)
 def test_every_family_can_be_written_as_onnx(name: str, tmp_path: Path):
     pytest.importorskip("onnxruntime")
-    budget = Budget(60_000, "parameters", strides_of("auto", 32), 4, 32, Blocks())
-    export_onnx(build(resolve(name, budget), 4, 32).eval(), 32, tmp_path / "network.onnx")
+    export_onnx(build(FAMILIES[name], 4, 32).eval(), 32, tmp_path / "network.onnx")
     assert (tmp_path / "network.onnx").stat().st_size > 10_000
 
 

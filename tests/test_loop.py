@@ -36,8 +36,8 @@ def run_of(**recipe: object):
 # ---------------------------------------------------------------- what is measured
 
 
-def test_the_probe_are_training_images_measured_as_a_plain_loop_measures_them(tmp_path: Path):
-    """Every readout rests on it: 32 of the 80 training images, the same in every run, one at a time, in eval mode."""
+def test_test_images_and_the_probe_are_measured_as_a_plain_loop_measures_them(tmp_path: Path):
+    """Every readout rests on the probe: 32 of the 80 training images, the same in every run. One at a time, in eval."""
     train(run := tiny_run(), tmp_path)
     data = load(run.data)
     chosen = np.random.default_rng(0).permutation(80)[:32]
@@ -46,15 +46,17 @@ def test_the_probe_are_training_images_measured_as_a_plain_loop_measures_them(tm
     network.eval()
     pixels = data.train_images.astype("float64")
     mean, std = pixels.mean((0, 2, 3), keepdims=True), pixels.std((0, 2, 3), keepdims=True)
-    losses, correct = [], 0
-    with torch.no_grad():
-        for image, label in zip(data.train_images[chosen], data.train_labels[chosen], strict=True):
-            logits = network(torch.tensor((image[None] - mean) / std, dtype=torch.float32))[0]
-            losses.append(float(-logits.log_softmax(0)[label]))
-            correct += int(logits.argmax() == label)
     last = rows(tmp_path)[-1]
-    assert last["probe_loss"] == pytest.approx(sum(losses) / 32, rel=1e-4)
-    assert last["probe_accuracy"] == correct / 32
+    probe, test = (data.train_images[chosen], data.train_labels[chosen]), (data.test_images, data.test_labels)
+    for name, (images, labels) in {"probe": probe, "test": test}.items():
+        losses, correct = [], 0
+        with torch.no_grad():
+            for image, label in zip(images, labels, strict=True):
+                logits = network(torch.tensor((image[None] - mean) / std, dtype=torch.float32))[0]
+                losses.append(float(-logits.log_softmax(0)[label]))
+                correct += int(logits.argmax() == label)
+        assert last[f"{name}_loss"] == pytest.approx(sum(losses) / len(labels), rel=1e-4)
+        assert last[f"{name}_accuracy"] == correct / len(labels)
     assert last["probe_loss"] != pytest.approx(last["test_loss"], rel=1e-3)
 
 

@@ -409,6 +409,7 @@ def test_the_command_leaves_with_a_sentence_and_nothing_half_written(folder: Pat
     assert not (folder / "results").exists()
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_free_switch_is_found_once_for_tuning_sizes_and_the_sweep_after_them(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -48,6 +48,9 @@ def accuracy(run: Run) -> float:
     return 0.5 + 0.1 * (run.label == "C-C-T-T") + 0.01 * run.seed
 
 
+pytestmark = pytest.mark.usefixtures("one_figure")
+
+
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment file with a readout of its own; sweeps of it end at once."""

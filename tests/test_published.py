@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from typing import Any
 
 import pytest
+from torch import nn
 
 from study import cli
 from study.config import Blocks, CoAtNetVariant, TimmVariant, Training, ViTRelVariant
 from study.errors import StudyError
 from study.models.catalog import resolve
-from study.models.cost import count_parameters, network_cost, skeleton
+from study.models.cost import amount_of, count_parameters, macs_by_module, network_cost, skeleton
 from study.models.published import COAT, COATNET, PUBLISHED
 from study.models.sizing import GEOMETRIES, Budget
 from study.models.table import PUBLISHED_COLUMNS, describe, published_rows, stage_rows
@@ -20,10 +22,19 @@ from study.models.table import PUBLISHED_COLUMNS, describe, published_rows, stag
 ANY = Budget(1, "parameters", GEOMETRIES["paper"], 1000, 224, Blocks())
 
 
-@pytest.fixture(scope="module")
-def table() -> dict[tuple[str, int], dict[str, Any]]:
-    """The rows of `study models --published` by name and image side."""
-    return {(row["variant"], row["image_size"]): row for row in published_rows()}
+LARGEST = ("coatnet_4", "coatnet_5", "coatnet_6", "coatnet_7")  # counting their multiply-adds takes a while
+
+
+@cache
+def rows_of(name: str) -> dict[int, dict[str, Any]]:
+    """The rows that `study models --published` has of a network, by image side."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.models.table.PUBLISHED", {name: PUBLISHED[name]})
+        return {row["image_size"]: row for row in published_rows()}
+
+
+def parameters(variant: Any, side: int = 224) -> int:
+    return count_parameters(skeleton(variant, 1000, side))
 
 
 # as printed: Tables 4, 5, 13 and 14, in millions, to the last digit given; CoAtNet-3 is 168M in arXiv v2, 167M before
@@ -37,8 +48,8 @@ PRINTED = {
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_coatnet_0_to_4_have_the_papers_parameters_to_its_rounding(table: dict[Any, Any], name: str) -> None:
-    assert round(table[name, 224]["parameters"] / 1e6) in PRINTED[name]
+def test_coatnet_0_to_4_have_the_papers_parameters_to_its_rounding(name: str) -> None:
+    assert round(parameters(COATNET[name].variant) / 1e6) in PRINTED[name]
 
 
 @pytest.mark.parametrize(
@@ -50,20 +61,17 @@ def test_coatnet_0_to_4_have_the_papers_parameters_to_its_rounding(table: dict[A
         ("coatnet_7", 224, 2.44e9, 0.005e9),
     ],
 )
-def test_coatnet_5_to_7_have_the_papers_parameters(
-    table: dict[Any, Any], name: str, side: int, printed: float, digit: float
-) -> None:
-    assert table[name, side]["parameters"] == pytest.approx(printed, abs=digit)
+def test_coatnet_5_to_7_have_the_papers_parameters(name: str, side: int, printed: float, digit: float) -> None:
+    assert parameters(COATNET[name].variant, side) == pytest.approx(printed, abs=digit)
 
 
 def test_coatnet_6_with_the_printed_width_of_s4_would_miss_its_own_count() -> None:
     printed = COATNET["coatnet_6"].variant.model_copy(update={"widths": (192, 192, 384, 1536, 2048)})
-    assert count_parameters(skeleton(printed, 1000, 224)) == pytest.approx(1.348e9, rel=0.001)
+    assert parameters(printed) == pytest.approx(1.348e9, rel=0.001)
 
 
 def test_without_the_dense_layer_the_papers_counts_are_missed() -> None:
-    plain = resolve("coatnet_0[dense_head=false]", ANY)
-    assert count_parameters(skeleton(plain, 1000, 224)) == pytest.approx(24.45e6, rel=0.001)
+    assert parameters(resolve("coatnet_0[dense_head=false]", ANY)) == pytest.approx(24.45e6, rel=0.001)
 
 
 MULTIPLY_ADDS = [
@@ -84,18 +92,19 @@ MULTIPLY_ADDS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "side", "printed"), MULTIPLY_ADDS)
-def test_coatnet_has_the_papers_multiply_adds_within_3_percent(
-    table: dict[Any, Any], name: str, side: int, printed: float
-) -> None:
-    counted = table[name, side]["macs"]
+@pytest.mark.parametrize(
+    ("name", "side", "printed"),
+    [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] in LARGEST)) for row in MULTIPLY_ADDS],
+)
+def test_coatnet_has_the_papers_multiply_adds_within_3_percent(name: str, side: int, printed: float) -> None:
+    counted = rows_of(name)[side]["macs"]
     assert counted == pytest.approx(printed, rel=0.03)
     assert counted < printed  # the paper's count includes more than convolutions and matrix products
 
 
-def test_coatnet_2_at_512_pixels_is_below_the_paper_by_what_softmax_and_bias_cost(table: dict[Any, Any]) -> None:
+def test_coatnet_2_at_512_pixels_is_below_the_paper_by_what_softmax_and_bias_cost() -> None:
     """96.7G are printed, 93.35G counted, 3.46 % less; about 14 operations a logit, uncounted here, are the rest."""
-    counted = table["coatnet_2", 512]["macs"]
+    counted = rows_of("coatnet_2")[512]["macs"]
     assert counted == pytest.approx(96.7e9, rel=0.035)
     logits = (
         14 * (512 // 32) * (32**2) ** 2 + 2 * (1024 // 32) * (16**2) ** 2
@@ -105,30 +114,38 @@ def test_coatnet_2_at_512_pixels_is_below_the_paper_by_what_softmax_and_bias_cos
 
 def test_a_stride_in_the_depthwise_convolution_costs_what_table_9_says() -> None:
     for name, printed in (("coatnet_0", 4.6e9), ("coatnet_1", 8.8e9), ("coatnet_2", 16.6e9)):
-        strided = resolve(f"{name}[stride_in=depthwise]", ANY)
-        cost = network_cost(strided, 1000, 224)
-        assert cost.macs == pytest.approx(printed, rel=0.03)
-        assert round(cost.parameters / 1e6) in PRINTED[name]
+        strided = skeleton(resolve(f"{name}[stride_in=depthwise]", ANY), 1000, 224)
+        assert macs_by_module(strided, 224)["Global"] == pytest.approx(printed, rel=0.03)
+        assert round(count_parameters(strided) / 1e6) in PRINTED[name]
 
 
 @pytest.mark.parametrize("name", COAT)
-def test_the_table_has_coats_exact_counts(table: dict[Any, Any], name: str) -> None:
-    assert table[name, 224]["parameters"] == COAT[name].exact_parameters
-    assert abs(table[name, 224]["macs_difference"]) < 1  # percent of timm's count
+def test_the_table_has_coats_exact_counts(name: str) -> None:
+    row = rows_of(name)[224]
+    assert row["parameters"] == COAT[name].exact_parameters
+    assert row["parameters"] == pytest.approx(COAT[name].parameters, rel=0.05)  # printed with one or two digits
+    assert abs(row["macs_difference"]) < 1  # percent of timm's count
 
 
 def test_the_table_lists_every_published_network_at_224_and_where_multiply_adds_are_printed(
-    table: dict[Any, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("study.models.table.skeleton", lambda *_: nn.Linear(1, 1))
+    monkeypatch.setattr("study.models.table.macs_by_module", lambda *_: {"Global": 1})
+    table = {(row["variant"], row["image_size"]): row for row in published_rows()}
     assert set(table) == {(name, side) for name, p in PUBLISHED.items() for side in {224, *p.macs}}
-    row = table["coatnet_2", 384]
+    assert table["coatnet_4", 224]["published_macs"] is None
+    assert [c.show(table["coatnet_4", 224][c.key]) for c in PUBLISHED_COLUMNS][-2:] == ["-", "-"]
+
+
+def test_the_table_tells_how_far_counts_are_from_the_printed_ones() -> None:
+    row = rows_of("coatnet_2")[384]
     assert row["published_macs"] == 49.8e9
     assert row["macs_difference"] == pytest.approx(100 * (row["macs"] / 49.8e9 - 1))
     assert row["parameters_difference"] == pytest.approx(100 * (row["parameters"] / 75e6 - 1))
+    assert row["parameters"] == parameters(COATNET["coatnet_2"].variant, 384)
     shown = {column.key: column.show(row[column.key]) for column in PUBLISHED_COLUMNS}
     assert (shown["published_macs"], shown["macs_difference"]) == ("49.8G", "-2.12 %")
-    assert table["coatnet_4", 224]["published_macs"] is None
-    assert [c.show(table["coatnet_4", 224][c.key]) for c in PUBLISHED_COLUMNS][-2:] == ["-", "-"]
 
 
 # ---------------------------------------------------------------- names
@@ -162,23 +179,29 @@ def test_any_field_of_a_published_network_can_be_set() -> None:
 # ---------------------------------------------------------------- stage by stage
 
 
+SPLIT = COATNET["coatnet_6"].variant.model_copy(update={"depths": (1, 1, 2, 3, 1), "split": (2, 768)})
+
+
 @pytest.mark.parametrize(
     ("variant", "side", "stages"),
     [
         (COATNET["coatnet_0"].variant, 224, ["S0", "S1", "S2", "S3", "S4", "head", "all"]),
-        (COATNET["coatnet_6"].variant, 64, ["S0", "S1", "S2", "S3", "S3", "S4", "head", "all"]),
+        (SPLIT, 64, ["S0", "S1", "S2", "S3", "S3", "S4", "head", "all"]),
         (ViTRelVariant(patch=4, depth=3, width=64), 32, ["stem", "blocks", "head", "all"]),
-        (COAT["coat_mini"].variant, 64, ["scale 1", "scale 2", "scale 3", "scale 4", "scales 2-4", "head", "all"]),
+        (
+            COAT["coat_mini"].variant.model_copy(update={"parallel_depth": 2}),
+            64,
+            ["scale 1", "scale 2", "scale 3", "scale 4", "scales 2-4", "head", "all"],
+        ),
         (COAT["coat_lite_tiny"].variant, 32, ["scale 1", "scale 2", "scale 3", "scale 4", "head", "all"]),
     ],
-    ids=["coatnet_0", "coatnet_6", "ViT_REL", "coat_mini", "coat_lite_tiny"],
+    ids=["coatnet_0", "S3 of two kinds", "ViT_REL", "coat", "coat_lite_tiny"],
 )
 def test_the_stages_add_up_to_the_network(variant: Any, side: int, stages: list[str]) -> None:
     rows = stage_rows(variant, 10, side)
-    cost = network_cost(variant, 10, side)
     assert [row["stage"] for row in rows] == stages
     for what in ("parameters", "macs"):
-        assert sum(row[what] for row in rows[:-1]) == rows[-1][what] == getattr(cost, what)
+        assert sum(row[what] for row in rows[:-1]) == rows[-1][what] == amount_of(variant, 10, side, what)
 
 
 def test_the_stages_of_coatnet_0_are_those_of_table_3() -> None:
@@ -227,7 +250,7 @@ def say(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_study_models_name_prints_one_network_at_224_pixels_if_published(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = json.loads(say(["coatnet_0", "--json"], monkeypatch, capsys))
+    found = json.loads(say(["coatnet_0", "--no-signals", "--json"], monkeypatch, capsys))
     assert (found["variant"], found["image_size"], found["classes"]) == ("coatnet_0", 224, 1000)
     assert found["stages"][-1]["parameters"] == 25_036_948
     found = json.loads(say(["coatnet_0", "--image-size", "32", "--classes", "10", "--json"], monkeypatch, capsys))
@@ -235,7 +258,7 @@ def test_study_models_name_prints_one_network_at_224_pixels_if_published(
     found = json.loads(say(["cctt", "--geometry", "cheap", "--budget", "500K", "--json"], monkeypatch, capsys))
     assert (found["variant"], found["image_size"], found["classes"]) == ("C-C-T-T", 32, 100)
     assert found["stages"][-1]["parameters"] == pytest.approx(500_000, rel=0.01)
-    assert "Transformer" in say(["coatnet_0"], monkeypatch, capsys)
+    assert "Transformer" in say(["coatnet_0", "--image-size", "32"], monkeypatch, capsys)
 
 
 def test_study_models_published_prints_differences(

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -301,12 +302,22 @@ def sweep(experiment: Experiment, folder: Path) -> int:
     return carry_out(Sizes(experiment, options, Facts()), options, QUIET).code
 
 
-@pytest.fixture
-def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of sizes whose runs ended with accuracies that cross at 100 images."""
+    folder = tmp_path_factory.mktemp("once") / "grow"
+    with pytest.MonkeyPatch.context() as patch:
+        pretend(patch, accuracy)
+        assert sweep(FAMILY, folder) == COMPLETE
+    return folder
+
+
+@pytest.fixture
+def grown(tmp_path: Path, once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it; further sweeps end as they did there, and intervals are of a few draws."""
     pretend(monkeypatch, accuracy)
-    assert sweep(FAMILY, tmp_path / "grow") == COMPLETE
-    return tmp_path / "grow"
+    monkeypatch.setattr("study.results.scale", partial(scale, draws=40))
+    return Path(shutil.copytree(once, tmp_path / "grow"))
 
 
 def test_sizes_that_were_interrupted_continue_with_what_is_missing(
@@ -388,10 +399,10 @@ def test_sizes_are_told_one_by_one(grown: Path) -> None:
     assert (grown / "figures" / "accuracy_by_images.svg").exists()
 
 
-def test_a_family_opens_with_its_own_answer_and_folds_its_members(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.report.sections.FIGURES_SHOWN", ("accuracy_at_loss",))  # of members: they take time
+@pytest.mark.usefixtures("one_figure")
+def test_a_family_opens_with_its_own_answer_and_folds_its_members(grown: Path) -> None:
     found = load_results(grown)
-    plot(found, list(drawable(found.scaling)))
+    plot(found, ["accuracy_by_images"], ["svg"])
     report = read_report([grown])
     (section,) = report.sections
     assert [member.folder.name for member in section.members] == [f"{size}-images" for size in (32, 80, 160, 320)]
@@ -428,13 +439,13 @@ def test_a_size_that_lacks_a_seed_stays_in_the_figures_with_its_n_marked(tmp_pat
     """Promise 8: it was dropped."""
     table = points(noise=0.01)
     table = table[~((table["variant"] == "C-C-T-T") & (table["images"] == 5000) & (table["seed"] == 2))]
-    for name in ("accuracy_by_images", "gap_by_images"):
-        table = table.assign(gap=1 - table["accuracy"])
-        axes = SCALING_FIGURES[name].draw(table, scale(table)).axes[0]
+    table = table.assign(gap=1 - table["accuracy"])
+    found = scale(table, draws=30)
+    for name, column in (("accuracy_by_images", "accuracy"), ("gap_by_images", "gap")):
+        axes = SCALING_FIGURES[name].draw(table, found).axes[0]
         (line,) = [line for line in axes.lines if line.get_label() == "C-C-T-T"]
         assert list(line.get_xdata()) == list(SIZES)
         own = table[(table["variant"] == "C-C-T-T") & (table["images"] == 5000)]
-        column = {"accuracy_by_images": "accuracy", "gap_by_images": "gap"}[name]
         assert line.get_ydata()[list(SIZES).index(5000)] == pytest.approx(own[column].mean())
         assert [note.get_text() for note in axes.texts if note.get_gid() == "n"] == ["n=2"]
 

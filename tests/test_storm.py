@@ -16,6 +16,7 @@ ROUNDS: dict[str, Callable[[storm.Storm, Path], None]] = {
 }
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize("name", [pytest.param("kills", marks=pytest.mark.slow), "resumes", "files"])
 def test_a_storm_changes_no_number_and_nothing_goes_unnoticed(name: str, tmp_path: Path) -> None:
     found = storm.Storm(seed=1, minutes=5)

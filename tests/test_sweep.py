@@ -23,6 +23,7 @@ from study.sweep.drive import drive
 from study.sweep.executors.local import Local, slots
 from study.sweep.plan import make_plan
 from study.sweep.store import Store, stop
+from study.training import checkpoint
 from study.training.loop import train
 from study.training.start import fingerprint
 from tests.test_training import rows
@@ -40,6 +41,13 @@ MEDIUM = EXPERIMENT.model_copy(
     update={"training": EXPERIMENT.training.model_copy(update={"epochs": 40}), "variants": ("ViT_REL",)}
 )
 LONG = EXPERIMENT.model_copy(update={"training": EXPERIMENT.training.model_copy(update={"epochs": 2000})})
+
+
+def write_experiment(path: Path, experiment: Experiment = EXPERIMENT) -> Path:
+    """An experiment as a file that the command line takes."""
+    text = f"from study import Experiment\nexperiment = Experiment.model_validate({experiment.model_dump()!r})\n"
+    path.write_text(text)
+    return path
 
 
 class Recorder:
@@ -74,6 +82,15 @@ def run_all(folder: Path, experiment: Experiment = EXPERIMENT, display: Recorder
     return store, plan.runs, outcome, display
 
 
+def trained(folder: Path, experiment: Experiment) -> Store:
+    """A results folder whose runs were trained here, one after another."""
+    plan = make_plan(experiment)
+    store = Store.create(folder, plan.experiment)
+    for run in plan.runs:
+        train(run, store.add(run), device="cpu")
+    return store
+
+
 def curves(store: Store) -> pd.DataFrame:
     return load(store.folder).curves.drop(columns=TIMES)
 
@@ -106,15 +123,11 @@ def test_the_same_command_again_has_nothing_to_do(finished: Store) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in finished.folder.rglob("result.json")}
 
 
-def test_a_sweep_stopped_at_its_deadline_continues_to_the_same_numbers(tmp_path: Path, finished: Store) -> None:
-    deadline = time.monotonic()  # before the first step: the workers checkpoint as soon as they can
-    store, runs, outcome, _ = run_all(tmp_path / "results", deadline=deadline)
+def test_a_sweep_whose_time_is_over_starts_nothing_and_says_so(tmp_path: Path) -> None:
+    store, runs, outcome, _ = run_all(tmp_path / "results", deadline=time.monotonic())
     assert outcome.stopped == "the time limit"
     assert not outcome.done
-    assert {store.state(run.id) for run in runs} <= {"interrupted", "missing"}
-    store, _, outcome, _ = run_all(tmp_path / "results")
-    assert len(outcome.done) == 2
-    pd.testing.assert_frame_equal(curves(store), curves(finished))
+    assert [store.state(run.id) for run in runs] == ["missing", "missing"]
 
 
 def agents_of(folder: Path) -> list[int]:
@@ -137,14 +150,22 @@ def kill_at_first(folder: Path, number: int, times: int = 1):
     return Recorder(on_progress)
 
 
-def test_a_killed_agent_is_replaced_and_its_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def medium(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+    """The curve of the one run of MEDIUM, trained here and left alone."""
+    store = trained(tmp_path_factory.mktemp("medium") / "results", MEDIUM)
+    return rows(store.path(store.runs()[0].id))
+
+
+def test_a_killed_agent_is_replaced_and_its_run_ends_with_the_same_numbers(
+    tmp_path: Path, medium: list[dict[str, float]]
+) -> None:
     store, runs, outcome, display = run_all(tmp_path / "killed", MEDIUM, kill_at_first(tmp_path / "killed", 9), jobs=1)
     assert display.count("killed") == 1
     assert outcome.done == [runs[0].id]
     assert (outcome.killed, outcome.stopped) == ([], "")
     assert len(attempts.numbers(store.path(runs[0].id))) == 2
-    train(runs[0], tmp_path / "whole" / runs[0].id)
-    assert rows(store.path(runs[0].id)) == rows(tmp_path / "whole" / runs[0].id)
+    assert rows(store.path(runs[0].id)) == medium
 
 
 def test_an_agent_that_others_ask_to_leave_is_not_replaced_and_the_sweep_not_complete(
@@ -170,24 +191,28 @@ def test_a_killed_sweep_takes_its_agents_along_and_leaves_nothing_marked_done(tm
     wait_for(lambda: not agents_of(tmp_path / "results"))  # the orphans notice, checkpoint and leave
     assert not list(tmp_path.rglob("result.json"))
     store = Store(tmp_path / "results")
-    assert {store.state(run.id) for run in store.runs()} == {"interrupted"}
+    for run in store.runs():
+        assert store.state(run.id) == "interrupted"
+        assert (store.path(run.id) / checkpoint.NAME).stat().st_size > checkpoint.SEAL
 
 
 def test_ctrl_c_checkpoints_and_says_so(tmp_path: Path) -> None:
     sent: list[int] = []
 
     def interrupt(display: Recorder) -> None:
-        if not sent and display.count("started") == 2:  # once: a second one would kill the agents
+        if not sent:  # once: a second one would kill the agent
             sent.append(signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-    store, runs, outcome, display = run_all(tmp_path / "results", LONG, Recorder(interrupt), jobs=2)
+    store, runs, outcome, display = run_all(tmp_path / "results", LONG, Recorder(interrupt), jobs=1)
     assert outcome.stopped == "Interrupt"
-    assert display.count("checkpointed") == 2
-    assert [store.state(run.id) for run in runs] == ["interrupted"] * 2
+    assert display.count("checkpointed") == 1
+    assert [store.state(run.id) for run in runs] == ["interrupted", "missing"]
 
 
-def test_stop_reaches_a_sweep_from_outside_and_not_the_next_one(tmp_path: Path, finished: Store) -> None:
+def test_stop_reaches_a_sweep_from_outside_and_not_the_next_one_which_ends_with_the_same_numbers(
+    tmp_path: Path, medium: list[dict[str, float]]
+) -> None:
     def ask(display: Recorder) -> None:
         if not display.count("stopping"):
             stop(tmp_path / "results")
@@ -197,13 +222,15 @@ def test_stop_reaches_a_sweep_from_outside_and_not_the_next_one(tmp_path: Path, 
     assert store.state(runs[0].id) == "interrupted"
     _, _, outcome, _ = run_all(tmp_path / "results", MEDIUM, jobs=1)
     assert outcome.done == [runs[0].id]
+    assert rows(store.path(runs[0].id)) == medium
 
 
 def test_two_sweeps_on_one_folder_share_the_runs_and_run_none_twice(tmp_path: Path, finished: Store) -> None:
     command = [sys.executable, "-c", "import sys; from tests.test_sweep import *; run_all(Path(sys.argv[1]), jobs=1)"]
-    both = [subprocess.Popen([*command, str(tmp_path / "both")], cwd=Path(__file__).parents[1]) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
-    store = Store(tmp_path / "both")
+    other = subprocess.Popen([*command, str(tmp_path / "both")], cwd=Path(__file__).parents[1])
+    wait_for((tmp_path / "both" / "experiment.json").exists)  # it starts its agent now, as we do
+    store, *_ = run_all(tmp_path / "both", jobs=1)
+    assert other.wait(120) == 0
     assert [store.state(run.id) for run in store.runs()] == ["done", "done"]
     assert [attempts.numbers(store.path(run.id)) for run in store.runs()] == [[1], [1]]
     pd.testing.assert_frame_equal(curves(store), curves(finished))
@@ -242,14 +269,14 @@ def test_fail_fast_stops_the_others_at_a_checkpoint(tmp_path: Path, finished: St
     assert store.state(runs[1].id) in ("interrupted", "missing")
 
 
-def test_numbers_do_not_depend_on_what_ran_before_in_the_process(tmp_path: Path) -> None:
+def test_numbers_do_not_depend_on_what_ran_before_in_the_process(tmp_path: Path, finished: Store) -> None:
     three = EXPERIMENT.model_copy(update={"variants": ("ViT_REL", "C-C-C-C", "C-C-T-T")})
     store, runs, _, _ = run_all(tmp_path / "three", three, jobs=1)
     assert len({attempts.last(store.path(run.id)).pid for run in runs}) == 1  # one process, one after another
-    alone, (run, *_), _, _ = run_all(tmp_path / "alone", jobs=1)
+    run = finished.runs()[0]  # the first of its process, here the third
     assert run.id == runs[2].id
-    assert rows(alone.path(run.id)) == rows(store.path(run.id))
-    assert (alone.path(run.id) / "weights.pt").read_bytes() == (store.path(run.id) / "weights.pt").read_bytes()
+    assert rows(store.path(run.id)) == rows(finished.path(run.id))
+    assert (store.path(run.id) / "weights.pt").read_bytes() == (finished.path(run.id) / "weights.pt").read_bytes()
 
 
 def wait_for(condition, seconds: float = 90) -> None:

@@ -131,27 +131,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_the_step(
     assert [row["step"] for row in rows(tmp_path)] == [4]
 
 
-def test_probe_and_test_are_measured_as_a_plain_loop_measures_them(tmp_path: Path) -> None:
-    run = tiny_run()
-    train(run, tmp_path)
-    data = load(run.data)
-    network = build(run.variant, 4, 16)
-    network.load_state_dict(weights(tmp_path))
-    network.eval()
-    train_pixels = data.train_images.astype("float64")
-    mean, std = train_pixels.mean((0, 2, 3), keepdims=True), train_pixels.std((0, 2, 3), keepdims=True)
-    losses, correct = [], 0
-    with torch.no_grad():
-        for image, label in zip(data.test_images, data.test_labels, strict=True):
-            pixels = torch.tensor((image[None].astype("float64") - mean) / std, dtype=torch.float32)
-            logits = network(pixels)[0]
-            losses.append(float(-logits.log_softmax(0)[label]))
-            correct += int(logits.argmax() == label)
-    last = rows(tmp_path)[-1]
-    assert last["test_loss"] == pytest.approx(sum(losses) / 40, rel=1e-4)
-    assert last["test_accuracy"] == correct / 40
-
-
 def test_evaluation_does_not_depend_on_its_batch_size_nor_move_batchnorm() -> None:
     run, data = tiny_run("C-C-C-C"), load(TINY)
     network = build(run.variant, 4, 16).train()

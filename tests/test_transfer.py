@@ -37,6 +37,8 @@ from study.training.start import build_from, fingerprint, freeze
 from study.training.step import Stepper
 from tests.finished import pretend
 from tests.test_damage import flip
+from tests.test_sweep import trained
+from tests.test_training import rows, weights
 
 FRACTALS = Fractals(classes=7, train_images=140, test_images=70)
 PRETRAINING = Experiment(
@@ -63,11 +65,7 @@ PROBE = TRANSFER.model_copy(update={"training": TRANSFER.training.model_copy(upd
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A finished pretraining sweep of two variants and two seeds."""
-    plan = make_plan(PRETRAINING)
-    store = Store.create(tmp_path_factory.mktemp("pretrained") / "results", plan.experiment)
-    for run in plan.runs:
-        train(run, store.add(run))
-    return store
+    return trained(tmp_path_factory.mktemp("pretrained") / "results", PRETRAINING)
 
 
 def transfer_runs(store: Store, template: Experiment = TRANSFER, **options) -> list[Run]:
@@ -77,23 +75,7 @@ def transfer_runs(store: Store, template: Experiment = TRANSFER, **options) -> l
     return plan_transfer(experiment, sources, scratch, Facts()).runs
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "weights.pt", weights_only=True)
-
-
-def rows(folder: Path) -> list[dict[str, float]]:
-    """The metrics without the times, which no two runs share."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    times = ("seconds", "images_per_second")
-    return [{key: value for key, value in line.items() if key not in times} for line in lines]
-
-
 # ---------------------------------------------------------------- identity
-
-
-def test_runs_from_scratch_keep_the_ids_that_they_had_before_there_was_transfer() -> None:
-    run = Run(variant=ViTRelVariant(patch=4, depth=5, width=128), data=Data(), training=Training(), seed=0)
-    assert run.id == "150a79b617f1"
 
 
 def test_what_a_run_starts_from_is_in_its_identity_and_where_the_file_lies_is_not() -> None:
@@ -299,6 +281,7 @@ def test_a_file_of_weights_is_a_source_by_the_same_door(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the whole
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     pretrained: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +318,6 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     assert shown.count("C-C-T-T > C-T-T-T") >= 2
     assert "C-C-T-T > ViT_REL" in shown  # not tested, and said so
     assert (design.folder / "transfer.csv").read_text().count("\n") == 1 + 4 + 16
-    monkeypatch.setattr("study.report.sections.FIGURES_SHOWN", ("accuracy_at_loss",))
     section = read_sections([found])[0]
     best = table.header[1:][np.argmax([float(cell.split()[0]) for cell in table.rows[1][1:]])]
     assert f"at 16 pixels {best} is first (" in section.answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,13 +112,32 @@ def test_the_best_mean_is_chosen_and_a_rate_that_diverged_is_not() -> None:
     assert choose({"0.001": (None,), "0.003": ()}) is None
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two results folders: `tuned`, and `swept`, after a sweep at the rates that were tuned there."""
+    place = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        pretend(patch, accuracy)
+        found, code = tune(EXPERIMENT, GRID, place / "tuned")
+        assert code == COMPLETE
+        assert list(found) == [place / "tuned"]
+        sweep(EXPERIMENT, Path(shutil.copytree(place / "tuned", place / "swept")))
+    load_results(place / "swept").write_tables()
+    return place
+
+
 @pytest.fixture
-def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tuned(tmp_path: Path, once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy; further runs end as they did there."""
     pretend(monkeypatch, accuracy)
-    found, code = tune(EXPERIMENT, GRID, tmp_path / "tiny")
-    assert code == COMPLETE
-    assert list(found) == [tmp_path / "tiny"]
-    return tmp_path / "tiny"
+    return Path(shutil.copytree(once / "tuned", tmp_path / "tiny"))
+
+
+@pytest.fixture
+def swept(tmp_path: Path, once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same of the sweep after tuning."""
+    pretend(monkeypatch, accuracy)
+    return Path(shutil.copytree(once / "swept", tmp_path / "tiny"))
 
 
 def frozen(folder: Path) -> Tuned:
@@ -287,6 +307,7 @@ def test_a_variant_whose_tuned_rate_is_the_shared_one_runs_once() -> None:
     assert [(run.label, run.training.lr) for run in runs] == [("C-C-T-T", 1e-3), ("ViT_REL", 3e-3), ("ViT_REL", 1e-3)]
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_the_runs_at_the_shared_rate_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {"C-C-T-T": 3e-3, "ViT_REL": 1e-3}
     experiment = EXPERIMENT.model_copy(update={"rates": rates, "with_shared_rate": False})
@@ -322,14 +343,6 @@ def test_variants_without_a_tuned_rate_and_other_recipes_are_refused(tuned: Path
     with pytest.raises(StudyError, match="no learning rate of ViT_REL"):
         make_plan(EXPERIMENT.model_copy(update={"rates": {"C-C-T-T": 1e-3}}))
     assert at_tuned_rates(EXPERIMENT, None) is EXPERIMENT
-
-
-@pytest.fixture
-def swept(tuned: Path) -> Path:
-    """The sweep after tuning."""
-    store = sweep(EXPERIMENT, tuned)
-    load_results(store.folder).write_tables()
-    return tuned
 
 
 def test_tables_hold_the_tuned_runs_and_those_at_the_shared_rate_apart(swept: Path) -> None:
@@ -411,6 +424,7 @@ def test_a_ranking_whose_runs_have_not_begun_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sweep that was interrupted at tuned rates; one whose runs were made before there were tuned rates."""
+    monkeypatch.setattr("study.report.console.plot_all", lambda *given, **more: [])  # other tests look at figures
     claims = (Claim(ranking="C-C-T-T > ViT_REL", readout="accuracy_at_matched_loss"),)
     plain = EXPERIMENT.model_copy(update={"claims": claims})
     rates = plain.model_copy(update={"rates": BEST})
@@ -433,6 +447,7 @@ def test_a_ranking_whose_runs_have_not_begun_says_so(
         assert (views[place]["claims"], len(views[1 - place]["claims"])) == ([], 1)
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_the_report_states_both_rankings_the_grid_and_the_split_policy(swept: Path) -> None:
     (section,) = read_sections([load_results(swept)])
     assert [view.readout for view in section.claims] == [
@@ -478,6 +493,7 @@ def test_the_status_counts_both(swept: Path) -> None:
     assert [(each["rates"], each["counts"]["done"]) for each in status_of(swept)] == [("tuned", 4), ("shared", 4)]
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_an_untuned_folder_says_that_one_rate_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, accuracy)
     store = sweep(EXPERIMENT, tmp_path / "plain")

@@ -20,7 +20,7 @@ from study.sweep.store import Store
 from tests.conftest import Answer
 from tests.finished import pretend
 from tests.synthetic import results, results_folder
-from tests.test_sweep import EXPERIMENT
+from tests.test_sweep import EXPERIMENT, write_experiment
 
 TAKEN = "a/file/stands/here"
 OF_FOLDERS = {
@@ -62,6 +62,7 @@ def test_folders_that_are_none_are_a_sentence_for_every_verb(
     is_a_sentence(study(*arguments))
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -97,10 +98,7 @@ def test_errors_of_the_system_are_sentences(
     monkeypatch.chdir(tmp_path)
     (tmp_path / TAKEN).parent.mkdir(parents=True)
     (tmp_path / TAKEN).write_text("")
-    (tmp_path / "tiny.py").write_text(
-        f"from study import Experiment\nexperiment = Experiment.model_validate({EXPERIMENT.model_dump()!r})\n"
-    )
-    named = {"TINY": "tiny.py", "FOLDER": str(small[0])}
+    named = {"TINY": str(write_experiment(tmp_path / "tiny.py")), "FOLDER": str(small[0])}
     is_a_sentence(study(*(named.get(argument, argument) for argument in arguments), "--json"))
 
 
@@ -132,6 +130,7 @@ READ = {
 }
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize("verb", READ)
 def test_json_is_one_document_and_nothing_else(
     study, small: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str

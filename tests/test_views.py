@@ -62,6 +62,7 @@ def test_before_the_first_look_nothing_is_tested(tmp_path: Path) -> None:
     assert "p (≠)" not in out
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_subset_of_variants_says_what_is_not_tested_and_explores_all_pairs(tmp_path: Path) -> None:
     """Promise 3: the claims were left out without a word."""
     folder = results_folder(tmp_path / "subset", results(["C-C-T-T", "ViT_REL"], seeds=range(5)), claims=(CLAIM,))
@@ -76,6 +77,7 @@ def test_a_subset_of_variants_says_what_is_not_tested_and_explores_all_pairs(tmp
     assert "All pairs, explored" in write_all([folder], folder / "report.html")[1].read_text()
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_variants_of_unlike_size_are_warned_about_in_the_terminal_and_in_the_report(tmp_path: Path) -> None:
     """Promise 10."""
     curves, runs = results(seeds=range(3))
