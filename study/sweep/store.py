@@ -76,13 +76,8 @@ class Store:
         path = folder / "experiment.json"
         if path.exists():
             old = cls(folder)
-            if (folder / "runs.csv").exists() and not (folder / "runs").is_dir():
-                raise StudyError(
-                    f"{folder} holds tables without the runs they are of: choose another folder with --out"
-                )
             try:
-                experiment = joined(old.experiment, experiment, folder)
-                old._keep_shared_rate(experiment)
+                experiment = old.joined_by(experiment)
             except StudyError:
                 if old.has_started():
                     raise
@@ -92,6 +87,16 @@ class Store:
         store = cls(folder)
         record_claims(folder, store.experiment)
         return store
+
+    def joined_by(self, asked: Experiment) -> Experiment:
+        """What this folder would hold with `asked` as well. StudyError, naming what differs, if it is another one."""
+        if (self.folder / "runs.csv").exists() and not (self.folder / "runs").is_dir():
+            raise StudyError(
+                f"{self.folder} holds tables without the runs they are of: choose another folder with --out"
+            )
+        both = joined(self.experiment, asked, self.folder)
+        self._keep_shared_rate(both)
+        return both
 
     def _keep_shared_rate(self, asked: Experiment) -> None:
         """Raises StudyError if `asked` leaves out the shared rate where runs at it are there: they would be hidden."""
