@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Rates(Design):
         check_seeds(self.grid.seeds, self.experiment)
         self.grid.around(self.experiment.training.lr)
 
-    @property
+    @cached_property
     def sizes(self) -> Sizes | None:
         """The sweeps that the rates are for, if the experiment has parts."""
         return Sizes(self.experiment, self.options, self.facts) if self.experiment.parts else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
@@ -29,16 +30,19 @@ class Sizes(Design):
     def __post_init__(self) -> None:
         self.experiment = with_found_sizes(self.experiment, self.facts)
 
+    @cached_property
+    def parts(self) -> dict[int, Experiment]:
+        """The experiment on each of its parts, by number of training images."""
+        return on_parts(self.experiment, self.facts)
+
     @property
     def members(self) -> Members:
-        sizes = tuple(on_parts(self.experiment, self.facts))
-        return Members(design="sizes", experiment=self.experiment, numbers=sizes)
+        return Members(design="sizes", experiment=self.experiment, numbers=tuple(self.parts))
 
     @property
     def experiments(self) -> dict[Path, Experiment]:
-        """The experiment on each of its parts, by the results folder of that member."""
-        members, parts = self.members, on_parts(self.experiment, self.facts)
-        return {members.folder(self.folder, images): each for images, each in parts.items()}
+        """The same by the results folder of each member."""
+        return {self.members.folder(self.folder, images): each for images, each in self.parts.items()}
 
     def prepare(self) -> None:
         join_members(self.folder, self.members)
