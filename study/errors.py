@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see."""
+"""The one exception that users are meant to see, and where other programs say theirs."""
 
 
 class StudyError(Exception):
@@ -10,3 +10,8 @@ class StudyError(Exception):
 
 class Gone(StudyError):
     """A folder or file of a run that vanished while the run was at work: nothing that the run itself did wrong."""
+
+
+def last_line(said: str) -> str:
+    """The last line of what a process said, in which it says why it left."""
+    return said.strip().splitlines()[-1] if said.strip() else "no message"

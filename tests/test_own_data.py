@@ -109,7 +109,7 @@ def test_grey_images_are_resized_as_pillow_does_and_thin_ones_keep_their_colours
         ({"train_labels": np.array(["a"] * 30)}, "not a picture, an array|whole numbers"),
         ({"train_labels": np.zeros(30, int), "test_labels": np.zeros(9, int)}, "one class alone"),
         ({"test_images": IMAGES[:0], "test_labels": LABELS[:0]}, "has no test images"),
-        ({"train_labels": np.array([{}] * 30)}, "."),
+        ({"train_labels": np.array([{}] * 30)}, "of object: one whole number an image"),
     ],
 )
 def test_a_wrong_npz_is_one_sentence_and_leaves_nothing(tmp_path, changed, says):

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import STUDY_VARIANTS, CoAtNetVariant, Data, Fractals, Run, Training, Variant, ViTRelVariant
-from study.errors import StudyError
+from study.errors import StudyError, last_line
 from study.sweep.executors.local import ALLOCATOR, ONE_THREAD
 
 BATCH, SIDE, CLASSES = 128, 32, 100
@@ -228,8 +228,7 @@ def run_bench(rounds: int, layouts: tuple[str, ...] = STUDY_VARIANTS) -> dict[st
         [sys.executable, "-m", "study.bench.run", order], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"
-        raise StudyError(f"the benchmark failed: {last}")
+        raise StudyError(f"the benchmark failed: {last_line(done.stderr)}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -17,13 +17,13 @@ from study.analysis.own_readouts import with_readouts
 from study.analysis.readouts import find_readout
 from study.config import Experiment, Run, own_reference
 from study.environment import code_version, same_code
-from study.errors import StudyError
+from study.errors import StudyError, last_line
 from study.report.table import say as tell
 from study.results import load
 from study.sweep import attempts
 from study.sweep.display import display, duration
 from study.sweep.drive import Outcome, drive, pending
-from study.sweep.executors import Executor, Wandb, last_line, make_executor
+from study.sweep.executors import Executor, Wandb, make_executor
 from study.sweep.executors.local import Local
 from study.sweep.measure import Speed, estimate, measure, whole_run
 from study.sweep.plan import Plan

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from study.config import Experiment
+from study.errors import last_line
 from study.report.table import Table
 from study.results import SHARED, Results
 
@@ -162,9 +163,8 @@ def _troubles(results: Results) -> Iterable[str]:
         missing += [named(*each, own.get(each[0], shared)) for each in wanted if each not in there]
     yield from dict.fromkeys(diverged)
     for other, failure in results.failed:
-        last = (str(failure.get("log", "")).strip().splitlines() or ["it left no words"])[-1]
         name = named(other.label, other.seed, other.training.lr)
-        yield f"{name} failed (exit code {failure.get('exit_code')}): {last}"
+        yield f"{name} failed (exit code {failure.get('exit_code')}): {last_line(str(failure.get('log', '')))}"
     yield from results.damaged
     if missing:
         yield f"Without a result: {', '.join(dict.fromkeys(missing))}."

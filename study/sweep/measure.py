@@ -17,8 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from study.config import Data, Training, Variant
-from study.errors import StudyError
-from study.sweep.executors import last_line
+from study.errors import StudyError, last_line
 from study.sweep.executors.local import Slot
 from study.sweep.plan import Plan
 

@@ -97,11 +97,6 @@ class Executor(Protocol):
         """End all agents at once."""
 
 
-def last_line(said: str) -> str:
-    """The last line of what a process said, in which it says why it left."""
-    return said.strip().splitlines()[-1] if said.strip() else "no message"
-
-
 def lasting(order: Order, device: str) -> Order:
     """The order as it can be read on another machine, from another folder: with whole paths."""
     folders = {str(Path(folder).resolve()): token for folder, token in order.folders.items()}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.environment import usable_cores
-from study.errors import StudyError
-from study.sweep.executors import AGENT, Ended, Order, last_line
+from study.errors import StudyError, last_line
+from study.sweep.executors import AGENT, Ended, Order
 
 # glibc returns large blocks to the kernel and fetches them again at every step: up to 1.7 times slower. Keep them.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}

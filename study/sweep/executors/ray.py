@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from study.environment import install
-from study.errors import StudyError
+from study.errors import StudyError, last_line
 from study.files import write_text
-from study.sweep.executors import BROKEN, FINISHED, LOST, STOPPED, WORN, Ended, Order, last_line, lasting
+from study.sweep.executors import BROKEN, FINISHED, LOST, STOPPED, WORN, Ended, Order, lasting
 from study.sweep.executors.allocation import ASIDE
 
 ENVIRONMENT = {

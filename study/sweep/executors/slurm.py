@@ -25,9 +25,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from study.errors import StudyError
+from study.errors import StudyError, last_line
 from study.files import write_text
-from study.sweep.executors import FINISHED, LOST, STOPPED, Ended, Order, last_line, lasting, stale
+from study.sweep.executors import FINISHED, LOST, STOPPED, Ended, Order, lasting, stale
 from study.sweep.executors.allocation import ASIDE
 
 LOOK = 5.0  # seconds between two looks at the queue: the controller serves everybody
