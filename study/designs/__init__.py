@@ -11,22 +11,3 @@ from study.designs.rates import Grid, Rates
 from study.designs.sizes import Sizes
 from study.designs.sources import source_of_file, sources_of_folder
 from study.designs.transfer import Transfer
-
-__all__ = [
-    "COMPLETE",
-    "FAILURES",
-    "INCOMPLETE",
-    "Design",
-    "Grid",
-    "InLooks",
-    "Options",
-    "Plain",
-    "Rates",
-    "Sizes",
-    "Transfer",
-    "carry_out",
-    "check_claims",
-    "source_of_file",
-    "sources_of_folder",
-    "with_precision",
-]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import Run
+from study.errors import last_line
 from study.sweep import attempts
 from study.sweep.members import results_folders, tuning_folders
 from study.sweep.store import DONE, STATES, Store
@@ -49,7 +50,7 @@ def _where(store: Store, run_id: str | None, state: str) -> dict[str, Any]:
         made = store.result(run_id).get("environment", {})
         return {key: made[key] for key in ("host", "code", "device") if key in made}
     if state == "failed":
-        return {"why": (str(store.failure(run_id).get("log", "")).strip().splitlines() or [""])[-1]}
+        return {"why": last_line(str(store.failure(run_id).get("log", "")))}
     if state == "damaged":
         return {"why": store.damaged().get(run_id, "")}
     last = attempts.last(store.path(run_id))
