@@ -10,7 +10,7 @@ import pytest
 
 from study.analysis.curves import at_losses, improvements, matched_region
 from study.analysis.readouts import (
-    GRID_POINTS,
+    PARTS,
     READOUTS,
     accuracy_at_loss,
     accuracy_at_matched_loss,
@@ -84,22 +84,26 @@ def test_accuracy_at_matched_loss_equals_a_slow_walk() -> None:
     lowest = [group["probe_loss"].min() for _, group in curves.groupby("run")]
     first = [group.sort_values("step")["probe_loss"].iloc[0] for _, group in curves.groupby("run")]
     assert measured.region == (min(first), max(lowest))
-    grid = np.exp(np.linspace(*np.log(measured.region), GRID_POINTS))
-    inner = grid[1:-1]  # the ends differ by rounding from what a run measured
+    high, low = np.log(measured.region)
+    grid = np.exp(high + (low - high) * (np.arange(PARTS) + 0.5) / PARTS)
     for run, group in curves.groupby("run"):
-        slow = [slow_accuracy_at(group, loss) for loss in inner]
+        slow = [slow_accuracy_at(group, loss) for loss in grid]
         assert not np.isnan(slow).any()
-        np.testing.assert_allclose(at_losses(group, "test_accuracy", inner).to_numpy()[0], slow, atol=1e-9)
-        assert measured.values[run] == pytest.approx(np.mean(slow), abs=1e-3)
+        np.testing.assert_allclose(at_losses(group, "test_accuracy", grid).to_numpy()[0], slow, atol=1e-9)
+        assert measured.values[run] == pytest.approx(np.mean(slow), abs=1e-9)
 
 
-def test_the_grid_is_fine_enough() -> None:
-    """The mean over the grid is the integral over log loss, by the trapezoid rule on ten times as many points."""
+def test_accuracy_at_matched_loss_is_the_integral_over_log_loss_within_a_thousandth_of_a_point() -> None:
+    """The trapezoid rule is exact from corner to corner."""
     curves, _ = results(noise=3.0)
     measured = accuracy_at_matched_loss(curves)
     assert measured.region is not None
-    fine = at_losses(curves, "test_accuracy", np.geomspace(*measured.region, 10 * GRID_POINTS)).mean(axis=1)
-    np.testing.assert_allclose(measured.values, fine, atol=2e-4)
+    high, low = np.log(measured.region)
+    for run, group in improvements(curves).groupby("run"):
+        losses, accuracies = np.log(group["probe_loss"].to_numpy()), group["test_accuracy"].to_numpy()
+        corners = np.sort([low, *losses[(losses > low) & (losses < high)], high])
+        area = np.trapezoid(np.interp(corners, losses[::-1], accuracies[::-1]), corners)
+        assert measured.values[run] == pytest.approx(area / (high - low), abs=1e-5)
 
 
 @pytest.mark.parametrize("points", [9, 21])
@@ -108,9 +112,7 @@ def test_the_error_of_reading_between_evaluations_is_told(points: int) -> None:
     logs = np.linspace(1, -1, points)
     bent = curve("A 0", np.exp(logs).tolist(), (0.5 - 0.2 * logs**2).tolist())
     curves = pd.concat([bent, curve("B 0", np.exp(logs).tolist(), (0.3 - 0.1 * logs).tolist())])
-    region = matched_region(curves)
-    assert region is not None
-    grid = np.geomspace(*region, GRID_POINTS)
+    grid = np.exp(1 - 2 * (np.arange(PARTS) + 0.5) / PARTS)
     read = at_losses(curves, "test_accuracy", grid).mean(axis=1)
     wrong = read["A 0"] - np.mean(0.5 - 0.2 * np.log(grid) ** 2)
     assert wrong == pytest.approx(-0.2 * (2 / (points - 1)) ** 2 / 6, rel=0.02)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Values = pd.Series[float]
 
 FEWEST_POINTS = 4  # of a curve of which some are left out
-GRID_POINTS = 256  # of the matched region: its mean differs from the integral by less than 0.01 points of accuracy
+PARTS = 256  # of the matched region: the mean over their middles is the integral within 0.001 points of accuracy
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Measurement:
 def accuracy_at_matched_loss(curves: pd.DataFrame) -> Measurement:
     """The generalization readout: mean test accuracy over the losses that all runs pass.
 
-    Per run, a(l) is test accuracy as a function of probe loss (`at_losses`); the readout is the mean of a(l) over a
-    log-spaced grid of the matched region [low, high], that is 1 / log(high / low) times the integral of a(l) d log l.
+    Per run, a(l) is test accuracy as a function of probe loss (`at_losses`). The readout is the integral of a(l) d log l
+    over the matched region [low, high], divided by log(high / low): the mean of a(l) at the middles of equal parts.
     CoAtNet (arXiv 2106.04803, section 2.2) reads generalization as evaluation accuracy at equal training loss.
     """
     region = matched_region(curves)
     if region is None:
         return _unmatched(curves)
-    means, note = _read_at(curves, log_spaced(region, GRID_POINTS))
+    means, note = _read_at(curves, log_spaced(region, 2 * PARTS + 1)[1::2])
     return Measurement(means, region, (_region_note(curves, region), *note))
 
 
