@@ -54,8 +54,8 @@ class Measurement:
 def accuracy_at_matched_loss(curves: pd.DataFrame) -> Measurement:
     """The generalization readout: mean test accuracy over the losses that all runs pass.
 
-    Per run, a(l) is test accuracy as a function of probe loss (`at_losses`). The readout is the integral of a(l) d log l
-    over the matched region [low, high], divided by log(high / low): the mean of a(l) at the middles of equal parts.
+    Per run, a(l) is test accuracy as a function of probe loss (`at_losses`); the readout is the integral of it over
+    log l in the matched region [low, high], divided by log(high / low): the mean at the middles of equal parts.
     CoAtNet (arXiv 2106.04803, section 2.2) reads generalization as evaluation accuracy at equal training loss.
     """
     region = matched_region(curves)
