@@ -13,7 +13,7 @@ Duration  2,340 steps, 30 passes of whole batches of 128, are what hours allow o
           have not reached a train loss of 0.5 (in the mean of three seeds they end at 0.9 and 1.1, the others
           below 0.3): what is said holds at the losses that are reached, and the README of the results says which. It is
           given in images seen, so that the same runs are the 10,000 images of generalization_data.py. 14 evaluations,
-          dense early, cost a tenth of a run
+          dense early, and all else that is not training take 14 to 17 % of a run, more than the tenth that was aimed at
 Terms     one form of initialisation for all variants, torch's fan-in: chosen by experiments/initialisation.py on
           other seeds; each variant at the rate that study tune has frozen in the results folder, chosen on validation
           images with seed 1000; then all at the shared rate; bf16 where the command finds it faster
