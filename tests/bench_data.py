@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from study.sweep.executors.local import ALLOCATOR, ONE_THREAD
+from study.environment import use_one_core
 
 CLASSES = 20
 DISTINCT = 400  # fractals; each picture adds noise of its own
@@ -131,9 +130,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the images, for a first try")
     parser.add_argument("--steps", type=int, default=10)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    if "MALLOC_MMAP_MAX_" not in os.environ:  # as agents are started
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD, **ALLOCATOR})
+    use_one_core()  # as agents do
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         for side, count, size, batch_size in ((64, 60_000, (96, 96), 64), (224, 5_000, (500, 375), 16)):
             root, images = Path(folder) / f"tree{side}", round(count * given.scale)

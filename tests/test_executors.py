@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 
 from study.errors import StudyError
@@ -28,3 +34,30 @@ def test_what_cannot_be_made_is_said_in_a_sentence() -> None:
         make("local", partition="gpu")
     with pytest.raises(StudyError, match=r"take no settings \(--address\)"):
         make("local", address="auto")
+
+
+FAULTS = """
+import json, resource, torch
+from study.environment import use_one_core
+
+def pages():  # fetched for 16 MB that were there, and free, a moment before: each of ten times
+    found = []
+    for _ in range(13):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**22)
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return sum(found[3:])
+
+given_back = pages()
+use_one_core()
+print(json.dumps([given_back, pages(), torch.get_num_threads()]))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_an_agent_has_one_thread_and_keeps_the_memory_that_it_frees() -> None:
+    two = {**os.environ, "OMP_NUM_THREADS": "2"}
+    said = subprocess.run([sys.executable, "-c", FAULTS], env=two, capture_output=True, text=True, check=True).stdout
+    given_back, kept, threads = json.loads(said)
+    assert threads == 1
+    assert kept < 1000 < given_back

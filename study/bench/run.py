@@ -31,7 +31,7 @@ from typing import Any
 
 from study.config import STUDY_VARIANTS, CoAtNetVariant, Data, Fractals, Run, Training, Variant, ViTRelVariant
 from study.errors import StudyError, last_line
-from study.sweep.executors.local import ALLOCATOR, ONE_THREAD
+from study.sweep.executors.local import ONE_THREAD
 
 BATCH, SIDE, CLASSES = 128, 32, 100
 DEPTHS, WIDTHS, STRIDES = (2, 2, 2, 2, 2), (32, 48, 96, 192, 256), (2, 1, 2, 2, 2)  # timm needs heads that fit
@@ -218,14 +218,17 @@ def ratio(name: str, ours: list[float], theirs: list[float], images: int) -> Rat
 
 
 def run_bench(rounds: int, layouts: tuple[str, ...] = STUDY_VARIANTS) -> dict[str, Any]:
-    """The whole benchmark in a process of its own, with the workers' thread and allocator settings for both sides.
+    """The whole benchmark in a process of its own, with the agents' thread and memory for both sides.
 
     Raises StudyError, with the last line of what the process said, if it fails.
     """
     order = json.dumps({"rounds": rounds, "layouts": layouts})
-    environment = {**os.environ, **ONE_THREAD, **ALLOCATOR}
     done = subprocess.run(
-        [sys.executable, "-m", "study.bench.run", order], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "study.bench.run", order],
+        env={**os.environ, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise StudyError(f"the benchmark failed: {last_line(done.stderr)}")
@@ -235,11 +238,9 @@ def run_bench(rounds: int, layouts: tuple[str, ...] = STUDY_VARIANTS) -> dict[st
 
 def main(order: dict[str, Any]) -> dict[str, Any]:
     """The benchmark's process."""
-    import torch
+    from study.environment import environment, use_one_core
 
-    from study.environment import environment
-
-    torch.set_num_threads(1)
+    use_one_core()
     ratios = [ratio for name in order["layouts"] for ratio in networks(name, order["rounds"])]
     ratios.append(harness(order["rounds"]))
     return {

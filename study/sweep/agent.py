@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config import Data, Run
+from study.environment import use_one_core
 from study.errors import Gone, StudyError
 from study.files import remove_temporaries
 from study.sweep import attempts
@@ -232,7 +233,7 @@ def main(order: Order) -> int:
         import torch
 
         if order.device == "cpu":
-            torch.set_num_threads(1)  # a run's numbers must not depend on how many run beside it
+            use_one_core()
         torch.empty(1, device=order.device)
         return Agent(order, stop).work()
     except StudyError as error:

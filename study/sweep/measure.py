@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from study.config import Data, Training, Variant
+from study.environment import use_one_core
 from study.errors import StudyError, last_line
 from study.sweep.executors.local import Slot
 from study.sweep.plan import Plan
@@ -125,7 +126,7 @@ def main(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
     from study.training.step import Stepper
 
     if order["device"] == "cpu":
-        torch.set_num_threads(1)
+        use_one_core()
     device = torch.device(order["device"])
     training = Training.model_validate_json(json.dumps(order["training"]))
     generator = torch.Generator().manual_seed(0)
