@@ -4,7 +4,7 @@ Claim     C-C-C-C ≈ C-C-C-T ≥ C-C-T-T > C-T-T-T ≫ ViT_REL (CoAtNet, arXiv 
           at every number of images: what holds for little data and what no longer holds for all of it
 Paper     its two rankings are of 1.3 and of 300 million images, each trained in its own way; nothing lies between
 Here      CIFAR-100: 2,000, 10,000 and all 50,000 training images, the smaller sets within the larger, every run 299,520
-          images seen (2,340 steps: 150, 30 and 6 passes). All else is generalization.py, whose runs are those at 10,000
+          images seen (2,340 steps: 156, 30 and 6 passes). All else is generalization.py, whose runs are those at 10,000
           here: sizes differ in repetition alone
 Terms     as there; each layout at the learning rate that was chosen for it at 10,000 images, for every number of images
 Readouts  as there: accuracy over the matched losses, those of the probe of 2,000 training images; the final one

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from study.config import Data, Fractals
-from study.data import arrays, cifar, decode, load, parse_name, prepared
+from study.data import arrays, cifar, decode, known_classes, load, parse_name, prepared
 from study.data.batches import Batches, fits, order
 from study.data.parts import subset
 from study.data.pictures import read
@@ -284,6 +284,13 @@ FRACTALS = Data(image_size=8, fractals=Fractals(classes=5, train_images=103, tes
 def test_an_unknown_name_lists_the_known_ones(name):
     with pytest.raises(StudyError, match=r"known are cifar10, cifar100, cifar100-coarse, fractals, folder:PATH, hf:"):
         parse_name(name)
+
+
+def test_the_classes_of_built_in_sets_are_known_without_loading_them():
+    of = {"cifar10": 10, "cifar100": 100, "cifar100-coarse": 20, "cifar100[80:100]": 20, "fractals[2:5]": 3}
+    assert {name: known_classes(Data(name=name)) for name in of} == of
+    assert known_classes(FRACTALS) == 5
+    assert known_classes(Data(name="folder:x")) is None
 
 
 def test_a_folder_needs_a_path_that_exists(tmp_path):

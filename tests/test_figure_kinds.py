@@ -32,7 +32,7 @@ from study.models.cost import amount_of
 from study.models.published import PUBLISHED
 from study.report import gallery
 from study.report.biases import bias_maps, bias_tables, reaches, read_trained
-from study.report.stages import UNKNOWN, known_classes, networks_of, stage_strip
+from study.report.stages import UNKNOWN, networks_of, stage_strip
 from study.results import load
 from study.sweep.store import Store
 from tests.finished import finish
@@ -234,5 +234,3 @@ def test_networks_of_which_only_tables_are_here_are_sized_anew_if_they_come_out_
     for table in ("runs.csv", "curves.csv"):
         runs.to_csv(tmp_path / table, index=False)
     assert networks_of(load(tmp_path)) == {names[0]: PUBLISHED[names[0]].variant}
-    assert known_classes(Data(name="fractals[2:7]")) == 5
-    assert known_classes(Data(name="folder:x")) is None

@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_the_step(
     monkeypatch.setattr(loop, "Stepper", Exploding)
     result = train(tiny_run(), tmp_path)
     assert result is not None
-    assert (result["status"], result["diverged_at_step"]) == ("diverged", 6)
+    assert (result["status"], result["diverged_at_step"], result["steps"]) == ("diverged", 6, 6)  # noticed at step 8
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "diverged"
     assert [row["step"] for row in rows(tmp_path)] == [4]
 

@@ -29,7 +29,7 @@ from study.sweep.merge import merge
 from study.sweep.plan import Facts, make_plan
 from study.sweep.status import status_of
 from study.sweep.store import Store, stop_token
-from study.sweep.tuned import Tuned, at_tuned_rates, choose, read_tuned
+from study.sweep.tuned import Tuned, at_tuned_rates, choose, read_tuned, write_tuned
 from tests.finished import pretend
 
 DATA = Data(image_size=16, fractals=Fractals(classes=4, train_images=100, test_images=40))
@@ -540,6 +540,16 @@ def test_a_grid_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Monke
     (tuned,) = tune(EXPERIMENT, Grid(), tmp_path / "grown")[0].values()
     assert max(tuned.grid) == pytest.approx(0.003 * 81)
     assert tuned.at_edge == ["C-C-T-T", "ViT_REL"]
+
+
+def test_what_is_said_of_a_joined_grid_is_said_of_the_rates_that_each_variant_was_run_at(tuned: Path) -> None:
+    first = frozen(tuned)
+    of_new = {"0.001": (0.5, 0.5), "0.003": (0.4, 0.4), "0.009": (0.3, 0.3), "0.027": (0.6, 0.6), "0.081": (0.2, 0.2)}
+    joining = {"grid": tuple(map(float, of_new)), "values": {"C-C-C-C": of_new}, "rates": {"C-C-C-C": 0.027}}
+    both = write_tuned(tuned, first.model_copy(update=joining))
+    assert both.at_edge == first.at_edge == ["C-C-T-T", "ViT_REL"]
+    assert "the best of its own of 0.000333, 0.001, 0.003, 0.009, 0.027, 0.081 by" in both.policy
+    assert "the best of 0.000333, 0.001, 0.003 by" in first.policy
 
 
 # ---------------------------------------------------------------- pooling what was tuned

@@ -60,7 +60,7 @@ def data_prepare(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make the arrays of a data set on disk, on all cores. The same command continues what was interrupted."""
+    """Make the arrays of a data set on disk: of folder: and hf: on all cores, and the same command continues."""
     from study.data import load
 
     began = time.monotonic()

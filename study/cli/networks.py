@@ -50,7 +50,8 @@ def models(
     batch_size: BatchSize = None,
     settings: Settings = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Outputs of the classifier: by default 100, published networks 1000.")
+        int | None,
+        typer.Option(min=2, help="Outputs of the classifier: by default those of a built-in --dataset, else 100."),
     ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="CoAtNet-0 to -7 and CoaT, counted beside what was published.")
@@ -69,6 +70,7 @@ def models(
 
     Published networks that are named have their own 224 pixels and 1000 classes, where nothing else is said.
     """
+    from study.data import known_classes
     from study.models.catalog import is_published
     from study.sweep.plan import resolve_variants
 
@@ -76,11 +78,11 @@ def models(
         _show_published(as_json)
         return
     own = {"image_size": 224, "classes": 1000} if name and is_published(name) else {}
-    classes = classes or own.get("classes", 100)
     experiment = chosen_experiment(
         dataset=dataset, variants=name or variants, budget=budget, match=match, geometry=geometry,
         image_size=image_size or own.get("image_size"), batch_size=batch_size, precision=precision, settings=settings,
     )  # fmt: skip
+    classes = classes or own.get("classes") or (known_classes(experiment.data) if dataset else None) or 100
     networks = resolve_variants(experiment, classes)
     if draw:
         draw_stages(networks, experiment.data.image_size, draw)
@@ -146,7 +148,7 @@ def _show_overview(
     if as_json:
         print_json(rows)
         return
-    title = f"{side} pixels, {classes} classes, {experiment.match} matched to {experiment.budget:,} within 1 %"
+    title = f"{side} pixels, {classes} classes, layouts matched to {experiment.budget:,} {experiment.match} within 1 %"
     shared = shared_depths_in_words(networks, rows, experiment.match)
     print_rows(title, [column for column in COLUMNS if shared is None or column.key != "depths"], rows)
     if shared:

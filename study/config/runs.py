@@ -247,7 +247,7 @@ class Run(Frozen):
 
     @property
     def id(self) -> str:
-        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of all but the label and `start.path`.
+        """The first 12 hexadecimal digits of SHA-256 over the canonical JSON of what decides a result (`identity`).
 
         Of data that are known by their content (`Data.by_content`) the name is left out too.
         """

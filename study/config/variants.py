@@ -14,7 +14,7 @@ from study.errors import StudyError
 LAYOUTS = ("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T")
 STUDY_VARIANTS = ("ViT_REL", *LAYOUTS)
 
-DEEPEST = 256  # blocks of a network: the deepest that was published (CoAtNet-7) has 69
+DEEPEST = 256  # blocks of a network: the deepest that were published (CoAtNet-6 and -7) have 60
 
 Depth = Annotated[int, Field(ge=1, le=DEEPEST, description="blocks of a stage")]
 Width = Annotated[int, Field(ge=1, le=2**14, description="channels of a stage")]

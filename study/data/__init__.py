@@ -1,7 +1,7 @@
 """Data sets: `load(data)` gives train and test, one uint8 array (N, C, H, W) and one label vector each.
 
 Names: cifar10, cifar100, cifar100-coarse, fractals, folder:PATH, hf:NAME, npz:PATH and FILE.py:NAME; each may be cut to
-some classes, as `cifar100[0:80]`. All but small fractals and CIFAR at its own size are prepared once on disk.
+some classes, as `cifar100[0:80]`. All but small fractals and extracted CIFAR at its own size are prepared once on disk.
 """
 
 from __future__ import annotations
@@ -136,6 +136,15 @@ def parse_name(text: str) -> Name:
     if options and kind not in ("hf", "file"):
         raise StudyError(f"{whole} takes no options: only hf:NAME and FILE.py:NAME do")
     return Name(kind, source, function, options, int(first or 0), int(last) if last else None)
+
+
+def known_classes(data: Data) -> int | None:
+    """How many classes a built-in data set has, or the part that it is cut to; None for one of the user's own."""
+    name = parse_name(data.name)
+    if name.own:
+        return None
+    whole = cifar.SOURCES[name.kind].classes if name.kind in cifar.SOURCES else (data.fractals or Fractals()).classes
+    return (name.last or whole) - name.first
 
 
 def _whole(name: Name, data: Data, data_dir: Path) -> Whole:

@@ -39,6 +39,7 @@ class Official:
     meta: Mapping[str, str]
     labels: bytes
     names: bytes
+    classes: int
 
     @property
     def files(self) -> dict[str, str]:
@@ -46,7 +47,7 @@ class Official:
         return {**self.train, **self.test, **self.meta}
 
 
-def _cifar100(labels: bytes, names: bytes) -> Official:
+def _cifar100(labels: bytes, names: bytes, classes: int) -> Official:
     return Official(
         title="CIFAR-100",
         archive="cifar-100-python.tar.gz",
@@ -57,6 +58,7 @@ def _cifar100(labels: bytes, names: bytes) -> Official:
         meta={"meta": "7973b15100ade9c7d40fb424638fde48"},
         labels=labels,
         names=names,
+        classes=classes,
     )
 
 
@@ -77,9 +79,10 @@ SOURCES = {
         meta={"batches.meta": "5ff9c542aee3614f3951f8cda6e48888"},
         labels=b"labels",
         names=b"label_names",
+        classes=10,
     ),
-    "cifar100": _cifar100(b"fine_labels", b"fine_label_names"),
-    "cifar100-coarse": _cifar100(b"coarse_labels", b"coarse_label_names"),
+    "cifar100": _cifar100(b"fine_labels", b"fine_label_names", classes=100),
+    "cifar100-coarse": _cifar100(b"coarse_labels", b"coarse_label_names", classes=20),
 }
 
 

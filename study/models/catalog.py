@@ -37,7 +37,8 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
 
     | text | network |
     | --- | --- |
-    | `C-C-T-T`, `cctt`, any four letters C and T; `ViT_REL` | matched to `budget` |
+    | `C-C-T-T`, `cctt`, any four letters C and T (no C after T but with `attention_first=true`) | matched to `budget` |
+    | `ViT_REL` | matched to `budget` |
     | `coat`, `coat_lite`, `coat_lite:1.5M` | CoaT and CoaT-Lite, matched to `budget` or to the amount |
     | `coatnet_0`, `coatnet_2_v1`, `coat_lite_tiny`, ... | as published (study/models/published.py) |
     | `timm:resnet18` | timm's, by its name there |
@@ -75,7 +76,7 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
         return described
     if name in STUDY_VARIANTS or set(name) <= set("CT-"):
         return _layout(name, budget, values, where)
-    names = [*STUDY_VARIANTS, "any layout such as C-T-C-T", *MEMBERS, *PUBLISHED, "timm:NAME", "FILE.py:NAME"]
+    names = [*STUDY_VARIANTS, "any layout such as T-T-T-T", *MEMBERS, *PUBLISHED, "timm:NAME", "FILE.py:NAME"]
     known = ", ".join(names)
     raise StudyError(f"there is no variant {name!r}: known are {known}")
 

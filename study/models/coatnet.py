@@ -14,7 +14,7 @@ group, wherever that reproduces the published parameter counts:
 - biases everywhere but in MBConv's expansion and depthwise convolution, which a norm follows;
 - the stem is convolution, BatchNorm, GELU, convolution;
 - logits of attention are scaled by head_dim^-0.5;
-- stochastic depth, where it is asked for, rises linearly from 0 over the blocks.
+- stochastic depth, where it is asked for, rises linearly from 0 over the blocks (see `_ramp`).
 
 Other than MaxViT's code:
 
@@ -28,8 +28,9 @@ Other than MaxViT's code:
 
 How weights are drawn at first is a switch: see `initialise`.
 
-Numerics: weights are float32. Under bf16 autocast all activations are bfloat16, but for the logits of attention
-with a relative bias: it is added, and the softmax taken, in float32.
+Numerics: weights are float32. Under bf16 autocast on a CPU activations are bfloat16, but for attention with a relative
+bias (before the softmax it is added, and the softmax taken, in float32; after it, it is added in float32) and for what
+follows absolute positions, which are float32. CUDA's autocast takes norms and softmax in float32 throughout.
 """
 
 from __future__ import annotations
@@ -197,5 +198,5 @@ def _stem(depth: int, width: int, stride: int, blocks: Blocks) -> nn.Sequential:
 
 
 def _ramp(rate: float, depth: int) -> Iterator[float]:
-    """Drop rates that rise linearly from 0 to `rate` over the blocks (as in MaxViT's code)."""
+    """Drop rates that rise linearly from 0 in the first block to `rate` in the last (MaxViT's code: almost to it)."""
     return (rate * i / max(1, depth - 1) for i in range(depth))

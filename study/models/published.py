@@ -6,7 +6,8 @@ layer before the classifier, without which the printed counts of CoAtNet-0, -2, 
 their accuracies and no sizes.
 CoaT: the official code, mlpc-ucsd/CoaT (configurations, parameters, accuracies); the multiply-adds are timm's counts.
 
-What the printed widths give: every count comes out as printed but one. Table 12 prints a width of 2048 for S4 of
+What the printed widths give: every count comes out as printed within 0.7 % but one (167M for the 168M of CoAtNet-3, as
+the camera-ready has it; 687 to 689M, by side, for the 688M of CoAtNet-5). Table 12 prints a width of 2048 for S4 of
 CoAtNet-6, with which it has 1.348B parameters at 224 pixels; with 3072, double the width of S3 as the paper's rule has
 it, there are 1.471B, and the paper says 1.47B. `coatnet_6` therefore has 3072.
 """

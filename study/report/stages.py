@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
-from study.config import Data, Fractals, Variant, own_reference, parse_variant
+from study.config import Variant, own_reference, parse_variant
 from study.errors import StudyError
 from study.report.style import COLUMN, RC, TEXT, styles
 from study.results import Results
@@ -90,6 +90,7 @@ def networks_of(results: Results) -> dict[str, Variant]:
 
     One whose size cannot be told, or would come out another than in the tables, is left out.
     """
+    from study.data import known_classes
     from study.models.cost import amount_of
     from study.sweep.plan import resolve_variants
 
@@ -111,17 +112,6 @@ def networks_of(results: Results) -> dict[str, Variant]:
         except StudyError:  # such as a control of a transfer, whose network is that of its pretraining
             continue
     return found
-
-
-def known_classes(data: Data) -> int | None:
-    """The number of classes of a data set that ships with the project, without loading it; None for any other."""
-    from study.data import parse_name
-
-    name = parse_name(data.name)
-    whole = {"cifar10": 10, "cifar100": 100, "cifar100-coarse": 20}.get(name.kind)
-    if name.kind == "fractals":
-        whole = (data.fractals or Fractals()).classes
-    return None if whole is None else (name.last or whole) - name.first
 
 
 def groups(variant: Variant, image_size: int) -> list[Group]:

@@ -43,17 +43,18 @@ class Tuned(Frozen):
     def policy(self) -> str:
         """How the rates were chosen, in a sentence."""
         grid, seeds = ", ".join(f"{rate:g}" for rate in self.grid), ", ".join(map(str, self.seeds))
+        tried = grid if all(len(of_one) == len(self.grid) for of_one in self.values.values()) else f"its own of {grid}"
         return (
-            f"each variant's rate is the best of {grid} by mean accuracy on {self.validation_images:,} validation "
+            f"each variant's rate is the best of {tried} by mean accuracy on {self.validation_images:,} validation "
             f"images, class-balanced out of the training images (seed {self.subset_seed}), after {self.duration} on "
             f"the other training images with seeds {seeds}, on which no claim is tested; the test images took no part"
         )
 
     @property
     def at_edge(self) -> list[str]:
-        """Variants whose choice is the smallest or largest rate of the grid: a better one may lie beyond."""
-        ends = (min(self.grid), max(self.grid))
-        return [label for label, rate in self.rates.items() if rate in ends]
+        """Variants whose choice is the smallest or largest rate that they were run at: a better one may lie beyond."""
+        tried = {label: [float(rate) for rate in of_one] for label, of_one in self.values.items()}
+        return [label for label, rate in self.rates.items() if rate in (min(tried[label]), max(tried[label]))]
 
 
 def key(rate: float) -> str:

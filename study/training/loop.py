@@ -175,6 +175,7 @@ def finish(
     diverged_at: int | None = None,
 ) -> Row:
     """Write the weights, then `result.json`, which marks the run as done; drop the checkpoints."""
+    steps = progress.step if diverged_at is None else diverged_at  # which is noticed later, by the clock
     before_write()
     metrics.settle()
     with atomic(folder / "weights.pt") as temporary:
@@ -189,8 +190,8 @@ def finish(
         "parameters": cost.parameters,
         "macs": cost.macs,
         "activation_bytes": cost.activation_bytes,
-        "steps": progress.step,
-        "samples": progress.step * run.training.batch_size,
+        "steps": steps,
+        "samples": steps * run.training.batch_size,
         "seconds": progress.seconds,
         "final": metrics.rows[-1] if metrics.rows else None,
         "best_test_accuracy": max((row["test_accuracy"] for row in metrics.rows), default=None),
