@@ -177,16 +177,16 @@ class Results:
             titles = {"": "At tuned learning rates", SHARED: shared}
         found = []
         for end, (runs, curves) in self.tables.items():
-            level, untested = None, ""
+            level, untested, seeds = None, "", self.experiment.seeds
             if self.looks is not None:
                 last, first = self.looks.last, self.looks.planned[0]
                 if last is None:
                     untested = f"its seeds come in looks, the first after {first.seeds}, and nothing is tested before"
                 else:
-                    level = last.alpha
-                    runs = runs[runs["seed"].isin(self.looks.seeds(last))]
+                    level, seeds = last.alpha, tuple(self.looks.seeds(last))
+                    runs = runs[runs["seed"].isin(seeds)]
                     curves = of_runs(curves, runs["run"])
-            found.append(View(titles[end], self.experiment, runs, curves, level, untested, self.own))
+            found.append(View(titles[end], self.experiment, runs, curves, level, untested, seeds, self.own))
         return found
 
     @property

@@ -18,7 +18,7 @@ from scipy import stats
 from study.analysis.curves import at_losses, difference_at_loss, matched_region
 from study.config import STUDY_VARIANTS
 from study.report import style
-from study.report.drawing import mean_and_interval, round_losses, save
+from study.report.drawing import draw_band, mean_and_interval, round_losses, save
 from study.report.figures import FIGURES, drawable, plot_all
 from study.report.inline import THEME
 from study.report.stages import KINDS
@@ -69,6 +69,16 @@ def test_of_three_seeds_or_fewer_every_one_is_drawn_and_of_more_the_band(seeds: 
             str(figure.get_label()).split(". ")[-1].startswith("Lines: mean over n = " if seeds > 1 else "n = 1 seed.")
         )
         assert f"n = {seeds} seed" in str(figure.get_label())
+
+
+def test_a_band_ends_where_few_seeds_are_left_and_every_one_is_drawn() -> None:
+    values = np.random.default_rng(0).normal(size=(5, 4))
+    values[2:, 3] = np.nan  # two seeds at the last point
+    axes = Figure().subplots()
+    draw_band(axes, np.arange(4.0), values, "A", next(iter(styles(["A"]).values())))
+    (band,) = axes.collections
+    assert max(path.vertices[:, 0].max() for path in band.get_paths()) == 2
+    assert len(axes.lines) == 1 + 5
 
 
 @pytest.mark.parametrize("name", FIGURES)

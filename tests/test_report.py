@@ -232,6 +232,21 @@ def test_how_it_was_made_is_told(page: Page) -> None:
         assert fact in made
 
 
+@pytest.mark.parametrize("readout", ["final_test_accuracy", "best_test_accuracy"])
+@pytest.mark.parametrize("validation", [None, 2000])
+def test_what_is_measured_on_test_images_and_what_not_is_told(
+    folder: Path, validation: int | None, readout: str
+) -> None:
+    found = load(folder)
+    data = found.experiment.data.model_copy(update={"validation": validation})
+    claims_ = (Claim(ranking="C-C-T-T > ViT_REL", readout=readout),)
+    found.experiment = found.experiment.model_copy(update={"data": data, "claims": claims_})
+    told = {row[0]: row[1] for row in provenance(found).table.rows}
+    assert ("2,000 of the training images, for validation" in told["test images"]) == bool(validation)
+    assert ("2,000 of them for validation" in told["training images"]) == bool(validation)
+    assert ("no rate, epoch or variant" in told["test images"]) == (not validation and readout.startswith("final"))
+
+
 @pytest.mark.usefixtures("one_figure")
 def test_diverged_failed_and_missing_runs_are_told(tmp_path: Path) -> None:
     curves, runs = diverge(*results(), run="C-C-T-T-1")
@@ -244,7 +259,8 @@ def test_diverged_failed_and_missing_runs_are_told(tmp_path: Path) -> None:
     assert "C-C-T-T seed 1 diverged" in page.text
     assert "ViT_REL seed 2 failed (exit code 1): MemoryError: no more" in page.text
     assert "Without a result: ViT_REL seed 2, C-C-C-C seed 0." in page.text
-    assert "no value for C-C-T-T seed 1" in page.text
+    assert "no value for C-C-C-C seed 0, C-C-T-T seed 1, ViT_REL seed 2" in page.text
+    assert "in the means of 2 to 3 seeds" in page.text
     assert [cell.text for cell in page.all("td")].count("diverged") == 3
 
 

@@ -114,9 +114,9 @@ def test_laws_that_hold_predict_the_sizes_held_out_and_a_broken_one_does_not() -
     table.loc[broken, "accuracy"] -= 0.15
     found = scale(table, draws=100)
     assert {check.images for check in found.held_out} == {25_000, 50_000}
-    agrees = {variant: {c.agrees for c in found.held_out if c.variant == variant} for variant in LAWS}
-    assert agrees["C-T-T-T"] == {False}
-    assert sum(agrees[variant] == {True} for variant in LAWS) >= 3  # a 95 % interval may miss, even of both sizes
+    refuted = {variant: {c.refuted for c in found.held_out if c.variant == variant} for variant in LAWS}
+    assert refuted["C-T-T-T"] == {True}
+    assert sum(refuted[variant] == {False} for variant in LAWS) >= 3  # a 95 % interval may miss, even of both sizes
 
 
 def test_two_or_three_sizes_have_no_law_and_say_so() -> None:

@@ -187,7 +187,7 @@ def test_an_undecided_pair_says_how_many_more_seeds_it_needs(verdict: ClaimVerdi
         pairs = tuple(replace(pair, verdict="undecided", more_seeds=more) for pair in verdict.pairs)
         table = relations(replace(verdict, pairs=pairs), "accuracy")
         assert {dict(zip(table.header, row, strict=True))["shown, or needed"] for row in table.rows} == {said}
-        assert any(note.startswith("Needed: seeds of each of the two variants") for note in table.notes)
+        assert any(note.startswith("Needed: about so many seeds of each of the two") for note in table.notes)
     decided = relations(verdict, "accuracy")
     assert not any(note.startswith("Needed:") for note in decided.notes)
 

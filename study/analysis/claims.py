@@ -261,7 +261,5 @@ def _cautions(decisions: Decisions, samples: list[Floats], missing: tuple[tuple[
     if seeds < 5:
         cautions.append(f"{seeds} seeds are a pilot: expect most relations to stay undecided, 8 or more tell")
     if has_margin and ratio < 1.5 and seeds <= 8:
-        cautions.append(
-            f"ε is {ratio:.2g} times the sd over seeds ({sd:.3g}): {seeds} seeds hardly show ≈ below 1.5 times"
-        )
+        cautions.append(f"ε is {ratio:.2g} times the sd over seeds: {seeds} seeds hardly show ≈ below 1.5 times")
     return tuple(cautions)

@@ -75,7 +75,7 @@ def accuracy_at_smallest_common_loss(curves: pd.DataFrame) -> Measurement:
 
 
 def accuracy_at_loss(curves: pd.DataFrame, loss: float) -> Measurement:
-    """a(loss): test accuracy when the probe loss first is `loss`; NaN for a run that does not pass it."""
+    """a(loss): test accuracy where the running minimum of the probe loss passes `loss`; NaN for a run that does not."""
     values, note = _read_at(curves, loss)
     missing = _missing(curves, values, f"never measured around a probe loss of {loss:g}")
     return Measurement(values, notes=(*missing, *note))
@@ -144,7 +144,7 @@ def after_samples(curves: pd.DataFrame, column: str, samples: float | None = Non
 
 
 def samples_to_loss(curves: pd.DataFrame, loss: float | None = None) -> Measurement:
-    """Samples seen when the probe loss first is `loss`: n as a function of l, linear in log loss (`at_losses`).
+    """Samples seen where the running minimum of the probe loss passes `loss`: n of l, linear in log loss (`at_losses`).
 
     Without `loss`: the smallest that all runs reach. NaN for a run that does not pass it.
     """
@@ -203,7 +203,7 @@ _ALL = (
             "test accuracy at the smallest train loss that all runs reach",
             lambda curves, runs, at: accuracy_at_smallest_common_loss(curves)),
     Readout("accuracy_at_loss", "accuracy at a train loss", "accuracy", True,
-            "test accuracy when the train loss first is the given one",
+            "test accuracy where the train loss, at its lowest so far, passes the given one",
             lambda curves, runs, at: accuracy_at_loss(curves, _needed(at)), at="loss", needs_at=True),
     Readout("final_test_accuracy", "final test accuracy", "accuracy", True,
             "test accuracy at the last evaluation; in a transfer experiment, after fine-tuning",
@@ -227,7 +227,7 @@ _ALL = (
             "test accuracy after a number of samples, by default the most that every run has seen: capacity",
             lambda curves, runs, at: after_samples(curves, "test_accuracy", at), at="samples"),
     Readout("samples_to_loss", "samples to a train loss", "samples", False,
-            "samples seen until the train loss first is the given one, by default the smallest that all runs reach",
+            "samples until the train loss, at its lowest so far, passes a given one, by default one all runs reach",
             lambda curves, runs, at: samples_to_loss(curves, at), at="loss"),
     Readout("accuracy_per_gmac", "final test accuracy per GMAC", "accuracy per GMAC", True,
             "final test accuracy over the billions of multiply-adds of one image's forward pass",

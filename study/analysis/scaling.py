@@ -225,6 +225,6 @@ def _held_out(
             measured = mean_SV[kept + s, v]
             differences = None if drawn is None or drawn_DSV is None else drawn[:, s] - drawn_DSV[:, kept + s, v]
             off = _estimate(best[s] - measured, differences)
-            agrees = None if off.low is None or off.high is None else off.low <= 0 <= off.high
-            found.append(HeldOut(variant, size, float(measured), float(best[s]), off, agrees))
+            refuted = None if off.low is None or off.high is None else not off.low <= 0 <= off.high
+            found.append(HeldOut(variant, size, float(measured), float(best[s]), off, refuted))
     return found

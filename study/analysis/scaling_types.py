@@ -90,7 +90,7 @@ class SizeRanking:
 class HeldOut:
     """A measured accuracy at a size that the law was not fitted on, against what it predicts there.
 
-    `off` is predicted minus measured with the interval of that difference; `agrees` says whether that holds 0.
+    `off` is predicted minus measured with the interval of that difference; `refuted` says whether that is without 0.
     """
 
     variant: str
@@ -98,7 +98,7 @@ class HeldOut:
     measured: float
     predicted: float
     off: Estimate
-    agrees: bool | None
+    refuted: bool | None
 
 
 @dataclass(frozen=True)

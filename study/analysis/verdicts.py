@@ -106,7 +106,8 @@ class ClaimVerdict:
     """What a table says of a claim. Without verdicts (`untested` says why) there are no pairs and nothing measured.
 
     `alpha` is the level of these tests: the claim's, or a look's. `missing` lists the (variant, seed) without a
-    value, which are left out of the tests; `cautions` are sentences that belong next to the verdict.
+    value, those of planned runs without a result among them; the tests are of the others. `cautions` are sentences that
+    belong next to the verdict.
     """
 
     claim: Claim
@@ -194,7 +195,18 @@ def untested(claim: Claim, why: str, larger_is_better: bool, alpha: float) -> Cl
 
 def name_missing(missing: Sequence[tuple[str, int]]) -> str:
     """The (variant, seed) without a value, as part of a sentence."""
-    seeds: dict[str, list[str]] = {}
+    seeds: dict[str, list[int]] = {}
     for variant, seed in missing:
-        seeds.setdefault(variant, []).append(str(seed))
-    return "no value for " + ", ".join(f"{variant} seed {', '.join(numbers)}" for variant, numbers in seeds.items())
+        seeds.setdefault(variant, []).append(seed)
+    return "no value for " + ", ".join(f"{variant} seed {_in_short(numbers)}" for variant, numbers in seeds.items())
+
+
+def _in_short(numbers: Sequence[int]) -> str:
+    """`0, 3 to 19` of ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -23,8 +23,9 @@ UNLIKE = 1.1  # largest over smallest number of parameters, from which on a comp
 class View:
     """`runs` (one row a finished run) and `curves` (one row an evaluation) of an experiment.
 
-    `title` is empty where a folder has a single view. `level` is the α of the look whose seeds these are, shared by the
-    claims as `alpha` says; None for a sweep without looks. `untested` says why nothing is tested here, or is empty.
+    `title` is empty where a folder has a single view; `seeds` are those that are planned. `level` is the α
+    of the look whose seeds these are, shared by the claims as `alpha` says; None for a sweep without looks. `untested`
+    says why nothing is tested here, or is empty.
     """
 
     title: str
@@ -33,6 +34,7 @@ class View:
     curves: pd.DataFrame
     level: float | None = None
     untested: str = ""
+    seeds: tuple[int, ...] = ()
     own: Own = field(default_factory=dict, repr=False, compare=False)  # readouts of the user's own
     _known: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -93,7 +95,15 @@ class View:
             why = f"{what} {', '.join(chosen or absent)}"
         if why:
             return untested(claim, why, larger, self.alpha(claim))
-        return test_claim(self.measure_claim(claim)[0], claim, larger, alpha=self.alpha(claim))
+        table = self._as_planned(self.measure_claim(claim)[0], claim.order.variants)
+        return test_claim(table, claim, larger, alpha=self.alpha(claim))
+
+    def _as_planned(self, table: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame:
+        """With a row without a value for each planned run that has no result: not made yet, failed or damaged."""
+        there = set(zip(self.runs["variant"], self.runs["seed"], strict=True))
+        planned = product(filter(variants.__contains__, self.experiment.variants), self.seeds)
+        absent = [{"variant": variant, "seed": seed} for variant, seed in planned if (variant, seed) not in there]
+        return pd.concat([table, pd.DataFrame(absent).assign(value=float("nan"))]) if absent else table
 
     @property
     def verdicts(self) -> list[ClaimVerdict]:
@@ -124,7 +134,8 @@ class View:
         if len(variants) < 2:
             return None
         larger = self.find(claim.readout).larger_is_better
-        return explore(self.readout(claim.readout), variants, claim, larger, self.alpha(claim))
+        table = self._as_planned(self.readout(claim.readout), variants)
+        return explore(table, variants, claim, larger, self.alpha(claim))
 
     @cached_property
     def not_claimed(self) -> str:

@@ -51,7 +51,7 @@ class Sizes(Design):
         yield [member_of(folder, experiment, self.facts) for folder, experiment in self.experiments.items()]
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
-        """Each member's tables; then the crossings and laws, if two sizes have all their runs."""
+        """Each member's tables; then the crossings and laws, if every variant has a run at two sizes."""
         finish_sizes(self.folder, console, say, as_json)
 
 

@@ -59,12 +59,13 @@ def _ends(view: View, name: str) -> str:
         known = view.summary(name).dropna(subset="mean")
     if known.empty:
         return "there is no value to compare"
-    seeds = view.runs["seed"].nunique()
+    fewest, seeds = int(known["n"].min()), int(known["n"].max())
     means = dict(zip(known["variant"], (number(mean, readout.unit) for mean in known["mean"]), strict=True))
     unit = joined_unit("" if shown_unit(readout.unit) == "%" else " ", readout.unit)
     (first, best), *_, (last, worst) = [*means.items()] * 2
     told = f"{first} is first with {best}{unit}" + (f", {last} last with {worst}{unit}" if last != first else "")
-    return f"of {seeds} seed{'s' if seeds > 1 else ''} {told} ({readout.title})"
+    counted = f"{seeds} seed{'s' if seeds > 1 else ''}" if fewest == seeds else f"{fewest} to {seeds} seeds"
+    return f"of {counted} {told} ({readout.title})"
 
 
 def of_sizes(results: Results) -> str:

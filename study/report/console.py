@@ -193,7 +193,7 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
 
 
 def finish_sizes(folder: Path, console: Console, say_to: Console, as_json: bool) -> None:
-    """Every member's tables; then the crossings and laws, if two sizes have all their runs, else why not."""
+    """Every member's tables; then the crossings and laws, if every variant has a run at two sizes, else why not."""
     results = load(folder)
     for member in results.members:
         member.write_tables()

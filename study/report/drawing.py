@@ -49,8 +49,10 @@ def mean_and_interval(values: Array) -> tuple[Array, Array, Array]:
 def spread_in_words(counts: Iterable[int], what: str = "Lines") -> str:
     """What is drawn of so many seeds a variant, for captions.
 
-    >>> spread_in_words([3, 3]), spread_in_words([5])
-    ('Lines: mean over n = 3 seeds; thin: every seed.', 'Lines: mean over n = 5 seeds; bands: its 95% t-interval.')
+    >>> spread_in_words([3, 3])
+    'Lines: mean over n = 3 seeds; thin: every seed.'
+    >>> spread_in_words([5])
+    'Lines: mean over n = 5 seeds; bands: its pointwise 95% t-interval.'
     >>> spread_in_words([3, 5], ""), spread_in_words([1])
     ('n = 3 to 5 seeds.', 'n = 1 seed.')
     """
@@ -62,7 +64,8 @@ def spread_in_words(counts: Iterable[int], what: str = "Lines") -> str:
     seeds = f"{what}: mean over {seeds}"
     if high <= FEW:
         return f"{seeds}; thin: every seed."
-    return f"{seeds}; bands: its 95% t-interval" + (f" where n > {FEW}, else thin: every seed." if low <= FEW else ".")
+    few = f" where n > {FEW}, else thin: every seed" if low <= FEW else ""
+    return f"{seeds}; bands: its pointwise 95% t-interval{few}."
 
 
 def canvas(
@@ -159,7 +162,7 @@ def draw_band(
 ) -> None:
     """Mean over the rows of `values` (runs, points) in the style of a variant, with its interval.
 
-    Of few runs an interval says little and fills the panel: then every run is drawn, thin, if `seeds`.
+    Of few runs an interval says little and fills the panel: where they are, every run is drawn, thin, if `seeds`.
     """
     if values.size == 0:
         return
@@ -168,9 +171,11 @@ def draw_band(
     every = max(1, len(x) // MARKERS)
     line: Any = {"color": style.colour, "marker": style.marker, "linestyle": style.dashes}
     axes.plot(x, centre, label=label, markevery=(every - 1, every), markeredgewidth=0, **line)
-    if len(values) > FEW:
+    few = np.isfinite(values).sum(axis=0) <= FEW
+    if not few.all():
+        low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
         axes.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
-    elif seeds and len(values) > 1:
+    if seeds and few.any() and len(values) > 1:
         draw_seeds(axes, x, values, style.colour)
 
 

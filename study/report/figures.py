@@ -201,7 +201,8 @@ def difference_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     variants = styles(curves["variant"])
     pairs, compared = list(combinations(variants, 2)), ""
     if len(pairs) > MOST_PAIRS:
-        best = str(runs.groupby("variant")["final_test_accuracy"].mean().idxmax())
+        ended_well = runs[runs["status"] != "diverged"]
+        best = str(ended_well.groupby("variant")["final_test_accuracy"].mean().idxmax())
         pairs = [(best, other) for other in variants if other != best]
         compared = f"Each is compared with {best}, the most accurate in the end."
     longest = max((len(label) for pair in pairs for label in pair), default=1)

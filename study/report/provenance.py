@@ -91,7 +91,8 @@ def _settings(experiment: Experiment, parts: Sequence[Results]) -> Iterable[tupl
     prints = ", ".join(filter(None, dict.fromkeys(each.experiment.data.fingerprint for each in parts)))
     yield "data", f"{data.name}, {sides} pixels, fingerprint {prints or 'not recorded'}"
     if data.train_size:
-        yield "training images", f"{data.train_size:,}, class-balanced, subset seed {data.subset_seed}"
+        without = f", {data.validation:,} of them for validation" if data.validation else ""
+        yield "training images", f"{data.train_size:,}, class-balanced, subset seed {data.subset_seed}{without}"
     if data.fractals:
         yield "fractals", _list(data.fractals.model_dump())
     yield "recipe", _list(experiment.training.model_dump())
@@ -104,10 +105,12 @@ def _settings(experiment: Experiment, parts: Sequence[Results]) -> Iterable[tupl
     yield "blocks", _list(experiment.blocks.model_dump())
     yield "variants", ", ".join(experiment.variants)
     yield "seeds", ", ".join(map(str, experiment.seeds))
-    yield (
-        "test images",
-        "measured along training as the probe is, and plotted; no rate, epoch or variant is chosen on them",
-    )
+    if data.validation:
+        yield "test images", f"not looked at; in their place {data.validation:,} of the training images, for validation"
+        return
+    best = any(claim.readout == "best_test_accuracy" for claim in experiment.claims)
+    chosen = "rate or variant" if best else "rate, epoch or variant"
+    yield "test images", f"measured along training as the probe is, and plotted; no {chosen} is chosen on them"
 
 
 def _rates(results: Results) -> tuple[str, str]:

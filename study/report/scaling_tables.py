@@ -42,7 +42,9 @@ def rankings_by_size(ranked: Sequence[SizeRanking]) -> Table:
     """Each claim at each size: its verdict, what was measured, and the order of the means."""
     rows = []
     for each in ranked:
-        word, measured = each.verdict.verdict, each.verdict.measured or each.verdict.untested
+        word, measured = str(each.verdict.verdict), each.verdict.measured or each.verdict.untested
+        if each.verdict.missing:
+            word += f", {len(each.verdict.missing)} without a value"
         rows.append((each.claim.ranking, each.readout, f"{each.images:,}", word, measured or "–", each.by_mean or "–"))
     note = "Every claim is tested at every size with its own error rate; over the sizes nothing is corrected."
     header = ("claim", "readout", "images", "verdict", "measured", "order of the means")
@@ -63,12 +65,13 @@ def crossings(scaling: Scaling) -> Table:
     ]
     note = (
         "Test accuracy, linear in log images between two sizes; 95% bootstrap intervals of those draws in which the "
-        "variants cross at all (share)."
+        "first overtakes the second anywhere (share), of several such crossings the one nearest to this."
     )
     if not rows:
-        note = "No two variants change places between the smallest and the largest size."
+        note = f"No two variants change places from {scaling.sizes[0]:,} to {scaling.sizes[-1]:,} training images."
     header = ("overtakes", "overtaken", "at images", "interval", "share")
-    return Table("Crossings", header, tuple(rows), (note,), words=2)
+    notes = () if scaling.laws else scaling.notes  # else they stand with the laws
+    return Table("Crossings", header, tuple(rows), (note, *notes), words=2)
 
 
 def laws(scaling: Scaling) -> Table:
@@ -91,12 +94,15 @@ def held_out(scaling: Scaling) -> Table:
             number(check.predicted, "accuracy"),
             number(check.off.value, "points", "+"),
             _interval(check.off, lambda value: number(value, "points", "+")),
-            {True: "yes", False: "no", None: "–"}[check.agrees],
+            {True: "yes", False: "no", None: "–"}[check.refuted],
         )
         for check in scaling.held_out
     ]
-    note = "Laws fitted without the largest sizes, read there. Off: predicted minus measured, with its 95% interval."
-    header = ("variant", "images", "measured, %", "predicted, %", "off", "interval", "agrees")
+    note = (
+        "Laws fitted without the largest sizes, read there. Off: predicted minus measured, with its 95% interval; a "
+        "law is refuted where that is without 0. A wide one refutes nothing."
+    )
+    header = ("variant", "images", "measured, %", "predicted, %", "off", "interval", "refuted")
     return Table("Do the laws predict what was held out?", header, tuple(rows), (note,))
 
 

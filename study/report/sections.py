@@ -204,12 +204,13 @@ def title_of(experiment: Experiment) -> str:
 
 def _subtitle(experiment: Experiment, runs: pd.DataFrame) -> str:
     data, recipe = experiment.data, experiment.training
+    kept = f", {data.validation:,} of them for validation" if data.validation else ""
     images = f"{data.train_size:,} training images" if data.train_size else "all training images"
     images = "a stream that repeats none" if data.stream else images
     seeds = runs["seed"].nunique()
     return (
         f"{runs['variant'].nunique()} variants of {experiment.budget:,} {experiment.match}, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}, {recipe.duration} of {images} at {data.image_size} pixels"
+        f"seed{'s' if seeds > 1 else ''}, {recipe.duration} of {images} at {data.image_size} pixels{kept}"
     )
 
 

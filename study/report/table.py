@@ -48,11 +48,18 @@ def scale_of(unit: str) -> float:
     return 100 if unit in ("accuracy", "points") else 1
 
 
-def p_value(p: float | None) -> str:
-    """A p-value as papers print it."""
+def p_value(p: float | None, alpha: float = 0.05) -> str:
+    """A p-value as papers print it; with as many more digits as tell on which side of `alpha` it lies.
+
+    >>> p_value(0.0004), p_value(0.0416), p_value(0.0497), p_value(0.0503)
+    ('<.001', '.042', '.0497', '.050')
+    """
     if p is None or math.isnan(p):
         return "–"
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    if p < min(0.001, alpha):
+        return "<.001"
+    digits = next(digits for digits in range(3, 18) if (round(p, digits) < alpha) == (p < alpha))
+    return f"{p:.{digits}f}".removeprefix("0")
 
 
 def shown_unit(unit: str, difference: bool = False) -> str:

@@ -31,8 +31,8 @@ def relations(verdict: ClaimVerdict, unit: str) -> Table:
                 _shown_or_needed(pair),
                 number(pair.difference, unit, "+"),
                 interval,
-                p_value(pair.different_p),
-                p_value(pair.equivalent_p),
+                p_value(pair.different_p, verdict.alpha),
+                p_value(pair.equivalent_p, verdict.alpha),
                 f"{pair.improvement.probability:.2f}",
             )
         )
@@ -43,7 +43,7 @@ def relations(verdict: ClaimVerdict, unit: str) -> Table:
         f"α = {verdict.alpha:g} over all pairs (≫, and what differs by more than a margin: simultaneous). p-values "
         "adjusted by Holm: of no difference, and of a difference beyond ±ε. P(better): that a seed of the first beats "
         "one of the second.",
-        *["Needed: seeds of each of the two variants, for a power of 0.8 at the measured difference."]
+        *["Needed: about so many seeds of each of the two, for a power of 0.8 at the measured difference and sds."]
         * any(pair.verdict == "undecided" for pair in verdict.pairs),
     )
     title = "Relations, one by one" if verdict.relations else "All pairs, explored: nothing was claimed of them"
