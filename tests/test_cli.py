@@ -53,6 +53,10 @@ BAD_INPUT = {
     "nothing to rank": (["rank"], "either a results folder or --csv"),
     "an unknown figure": (["plot", ".", "pie"], "the figures are train_loss, "),
     "an unknown published size": (["models", "--variants", "coatnet_9"], "coatnet_9"),
+    "a cut to no class": (["models", "--dataset", "cifar100[80:20]", "--no-speed"], "FIRST:LAST must lie in 0:100"),
+    "a W&B mode to push with": (["wandb", "push", ".", "--mode", "off"], "choose online or offline"),
+    "a side among a transfer's settings": (["transfer", ".", "-o", "data.image_size=64"], "--image-size choose"),
+    "a size of what is pretrained": (["transfer", ".", "-o", "blocks.head_dim=64"], "takes that from its pretraining"),
     "a folder of images without classes": (["data", "show", "folder:."], "train"),
 }
 

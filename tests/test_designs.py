@@ -16,6 +16,7 @@ from study.analysis.sequential import plan_looks
 from study.cli.sweeps import sweep
 from study.config import Claim, Data, Experiment, Fractals, Run, Training
 from study.designs import COMPLETE, FAILURES, INCOMPLETE, InLooks, Options, Plain, Sizes, base, carry_out, check_claims
+from study.designs.sizes import on_parts
 from study.errors import StudyError
 from study.results import load
 from study.sweep import attempts
@@ -200,6 +201,13 @@ def test_a_stop_is_heard_while_speeds_are_measured(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(base, "measure", measured)
     assert carry_out(design, options, QUIET).code == COMPLETE
     assert drive.ended
+
+
+def test_a_members_number_is_that_of_the_images_that_it_trains_on_without_those_for_validation() -> None:
+    data = EXPERIMENT.data.model_copy(update={"validation": 20})
+    facts = Facts()
+    found = on_parts(EXPERIMENT.model_copy(update={"data": data, "parts": (0.5, 1.0)}), facts)
+    assert {number: facts(each.data).train_images for number, each in found.items()} == {40: 40, 80: 80}
 
 
 @pytest.mark.parametrize("exists", [False, True])

@@ -380,8 +380,11 @@ def test_one_label_and_seed_has_one_start_in_a_folder(pretrained: Store, tmp_pat
     carry_out(Transfer(TRANSFER, options, sources, (16,), False, QUIET), options, QUIET)
     starts = (replace(each, start=each.start.model_copy(update={"weights": "0" * 12})) for each in sources.networks)
     others = replace(sources, networks=tuple(starts))
-    with pytest.raises(StudyError, match="from other weights: choose another folder"):
-        carry_out(Transfer(TRANSFER, options, others, (16,), False, QUIET), options, QUIET)
+    before = (tmp_path / "out" / "members.json").read_text()
+    for side in (16, 32):  # and what pretraining reached is said of all sides
+        with pytest.raises(StudyError, match="from other weights: choose another folder"):
+            carry_out(Transfer(TRANSFER, options, others, (side,), False, QUIET), options, QUIET)
+    assert (tmp_path / "out" / "members.json").read_text() == before
     carry_out(Transfer(TRANSFER, options, sources, (16,), True, QUIET), options, QUIET)  # a control joins
 
 

@@ -207,6 +207,22 @@ def test_a_variant_that_joins_may_need_a_wider_grid(tuned: Path, monkeypatch: py
     assert tuning_table(after).rows[-1][-1] == "0.000333"  # ViT_REL's
 
 
+def test_what_is_frozen_is_not_trained_again_at_rates_that_another_variant_needs(tuned: Path, monkeypatch) -> None:
+    monkeypatch.setitem(BEST, "C-T-T-T", 0.027)
+    drive = pretend(monkeypatch, lambda run: 0.5 - 0.1 * abs(np.log10(run.training.lr / BEST[run.label])))
+    all_three = EXPERIMENT.model_copy(update={"variants": (*EXPERIMENT.variants, "C-T-T-T")})
+    found, code = tune(all_three, Grid(), tuned)
+    assert (found[tuned].rates, code) == ({"C-C-T-T": 0.003, "ViT_REL": 0.000333, "C-T-T-T": 0.027}, COMPLETE)
+    assert {run.label for _, run in drive.ended} == {"C-T-T-T"}
+    assert tune(all_three, Grid(), tuned) == (found, COMPLETE)  # nothing is left
+
+
+def test_an_experiment_on_validation_images_is_not_tuned_on_them(tmp_path: Path) -> None:
+    data = EXPERIMENT.data.model_copy(update={"validation": 20})
+    with pytest.raises(StudyError, match=r"leave out data\.validation"):
+        tune(EXPERIMENT.model_copy(update={"data": data}), GRID, tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     ("grid", "differs"),
     [

@@ -221,6 +221,8 @@ def test_runs_that_were_stopped_are_not_counted_as_ended() -> None:
         "checkpointed (0 of 2 runs ended)", "killed (0 of 2 runs ended)", "done (1 of 2 runs ended)",
     ]  # fmt: skip
     assert live.finished == 1
+    live.ended(run, "done")  # its record came from elsewhere: it was never seen to run
+    assert live.finished == 2
 
 
 def test_status_shows_step_and_time_left_of_a_run_at_work(study, tmp_path: Path) -> None:

@@ -69,10 +69,14 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Take finished runs of the same experiment from other folders, each once."""
+    from study.report.console import write_tables_and_figures
+    from study.results import load
     from study.sweep.merge import merge as merge_runs
 
     merged = merge_runs(into, sources)
     if merged.refused and not (merged.added or merged.same):
         raise StudyError("; ".join([*merged.refused, *merged.differing]))
+    if merged.added:
+        write_tables_and_figures(load(into))
     told = f"{len(merged.added)} runs taken into {into}, {len(merged.same)} were there"
     answer([told, *merged.differing, *merged.refused], asdict(merged), as_json)

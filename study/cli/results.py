@@ -155,6 +155,8 @@ def wandb_push(
     from study import tracking
     from study.sweep.members import results_folders
 
+    if mode not in ("online", "offline"):
+        raise StudyError(f"--mode {mode}: choose online or offline")
     tracking.check(mode)
     upload: Literal["offline", "online"] = "offline" if mode == "offline" else "online"
     pushed = [item for each in results_folders(folder) for item in tracking.push(each, project, upload)]

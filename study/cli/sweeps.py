@@ -156,7 +156,7 @@ def transfer(
 ) -> None:
     """Fine-tune every network of a finished sweep on other images, and compare. The same command continues."""
     from study import parsing
-    from study.designs import Transfer, source_of_file, sources_of_folder
+    from study.designs import SIZES, Transfer, source_of_file, sources_of_folder
     from study.sweep.plan import customise, experiment_file, load_experiment
 
     if (folder is None) == (weights is None) or (weights is None) != (variant is None):
@@ -172,6 +172,11 @@ def transfer(
     }
     chosen = {key: str(value) for key, value in given.items() if value is not None}
     chosen |= parsing.assignments(settings or [])
+    taken = ("data.image_size", "variants", "seeds", "rates", *(SIZES if weights is None else ()))
+    if useless := [key for key in chosen if key in taken or key.split(".")[0] in taken]:
+        raise StudyError(
+            f"-o {useless[0]}: a transfer takes that from its pretraining (--variants, --seeds and --image-size choose)"
+        )
     template = load_experiment(file or experiment_file("transfer"), "linear_probe" if freeze else "transfer")
     template = customise(template, dataset, None, chosen)
     wanted = parsing.whole_numbers(seeds) if seeds else None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from study.config import Data, Fractals, digest
 from study.data import cifar, folders, hub, npz, own
 from study.data.arrays import Images, Labels, Levels, Rows, count_levels, default_data_dir, writable
-from study.data.parts import part, view_of
+from study.data.parts import check_cut, part, view_of
 from study.data.pictures import VERSION
 from study.data.prepared import Whole, facts_of, find, prepare
 from study.data.prepared import check as check_prepared
@@ -144,7 +144,9 @@ def known_classes(data: Data) -> int | None:
     if name.own:
         return None
     whole = cifar.SOURCES[name.kind].classes if name.kind in cifar.SOURCES else (data.fractals or Fractals()).classes
-    return (name.last or whole) - name.first
+    last = whole if name.last is None else name.last
+    check_cut(data.name, name.first, last, whole)
+    return last - name.first
 
 
 def _whole(name: Name, data: Data, data_dir: Path) -> Whole:

@@ -29,11 +29,15 @@ def view_of(data: Data, first: int, last: int | None) -> str:
     return digest([first, last, data.train_size, data.validation, seed])
 
 
-def cut_classes(arrays: Arrays, name: str, first: int, last: int) -> Arrays:
-    """Classes `first` to `last` - 1 alone, labelled from 0. Raises StudyError if there are no such classes."""
-    classes = len(arrays.class_names)
+def check_cut(name: str, first: int, last: int, classes: int) -> None:
+    """Raises StudyError if there are no classes `first` to `last` - 1."""
     if not first < last <= classes:
         raise StudyError(f"{name}: FIRST:LAST must lie in 0:{classes} with FIRST below LAST (LAST itself is left out)")
+
+
+def cut_classes(arrays: Arrays, name: str, first: int, last: int) -> Arrays:
+    """Classes `first` to `last` - 1 alone, labelled from 0. Raises StudyError if there are no such classes."""
+    check_cut(name, first, last, len(arrays.class_names))
     train = (arrays.train_labels >= first) & (arrays.train_labels < last)
     test = (arrays.test_labels >= first) & (arrays.test_labels < last)
     return Arrays(

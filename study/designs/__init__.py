@@ -9,5 +9,5 @@ from study.designs.plain import Plain
 from study.designs.precision import with_precision
 from study.designs.rates import Grid, Rates
 from study.designs.sizes import Sizes
-from study.designs.sources import source_of_file, sources_of_folder
+from study.designs.sources import SIZES, source_of_file, sources_of_folder
 from study.designs.transfer import Transfer

@@ -72,7 +72,9 @@ class InLooks(Design):
                     f"look {look.number} of {len(looks.planned)}: {look.seeds} seeds, level {look.alpha:.5f}"
                 )
                 yield [member_of(self.folder, self._with_seeds(plan.seeds(look)), facts)]
-                taken = self._take(look, looks)
+                looks = self.looks  # another sweep may have taken it meanwhile; another plan is refused
+                taken = next((each for each in looks.taken if each.number == look.number), None)
+                taken = taken or self._take(look, looks)
             for sentence in taken.verdicts:
                 tell(f"  {sentence}", self.say)
             if taken.decided:

@@ -71,6 +71,8 @@ class Rates(Design):
         self.experiment = with_found_sizes(self.experiment, self.facts)
         check_seeds(self.grid.seeds, self.experiment)
         self.grid.around(self.experiment.training.lr)
+        if self.experiment.data.validation:
+            raise StudyError("study tune keeps validation images back itself: leave out data.validation")
 
     @cached_property
     def sizes(self) -> Sizes | None:
@@ -87,13 +89,20 @@ class Rates(Design):
         if self.sizes:
             self.sizes.prepare()
         for folder, experiment in self.experiments.items():
-            store = Store.create(folder, make_plan(experiment, facts=self.facts).experiment)
+            store = Store.create(folder, Member.of(folder, make_plan(experiment, facts=self.facts)).plan.experiment)
             check_seeds(self.grid.seeds, store.experiment)
 
     def stages(self) -> Iterator[Sequence[Member]]:
         """All rates of all experiments together; then, for those whose choice is at an edge, the next rates."""
         rates = {folder: self._rates(folder, each) for folder, each in self.experiments.items()}
-        open_ = dict(self.experiments)
+        open_ = {}
+        for folder, experiment in self.experiments.items():
+            frozen = read_tuned(folder)
+            left = tuple(each for each in experiment.variants if frozen is None or each not in frozen.rates)
+            if left:
+                open_[folder] = experiment.model_copy(update={"variants": left})
+            elif frozen is not None:
+                self.tuned[folder] = frozen
         while open_:
             yield list(chain.from_iterable(self._at(folder, each, rates[folder]) for folder, each in open_.items()))
             for folder, experiment in list(open_.items()):

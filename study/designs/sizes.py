@@ -66,6 +66,7 @@ def on_parts(experiment: Experiment, facts: Facts) -> dict[int, Experiment]:
         raise StudyError(f"parts {list(experiment.parts)} of {total} training images do not give different numbers")
     found = {}
     for size in sizes:
-        data = experiment.data if size == total else experiment.data.model_copy(update={"train_size": size})
+        whole = size + (experiment.data.validation or 0)  # which are taken out of them
+        data = experiment.data if size == total else experiment.data.model_copy(update={"train_size": whole})
         found[size] = experiment.model_copy(update={"name": f"{experiment.name}-{size}", "data": data, "parts": ()})
     return found

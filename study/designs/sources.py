@@ -23,6 +23,8 @@ from study.sweep.records import Damaged, sound_weights
 from study.sweep.store import Store
 from study.training.start import fingerprint
 
+SIZES = ("budget", "match", "geometry", "blocks")  # which a transfer shares with its pretraining
+
 
 @dataclass(frozen=True)
 class Source:
@@ -132,7 +134,7 @@ def transfer_experiment(template: Experiment, sources: Sources, data: Data, scra
     labels = list(dict.fromkeys(source.label for source in sources.networks))
     seeds = sorted({source.seed for source in sources.networks})
     origin = sources.experiment or template
-    sizes = {key: getattr(origin, key) for key in ("budget", "match", "geometry", "blocks")}
+    sizes = {key: getattr(origin, key) for key in SIZES}
     variants = labels + ([scratch_label(label) for label in labels] if scratch else [])
     changes = {"variants": tuple(variants), "seeds": tuple(seeds), "data": data, "pretraining": sources.pretraining}
     return template.model_copy(update={**changes, **sizes})

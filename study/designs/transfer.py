@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from study.designs.sources import Sources, plan_transfer, transfer_experiment
 from study.errors import StudyError
 from study.report.console import finish_transfer
 from study.report.table import say as tell
-from study.sweep.members import Members, join_members
+from study.sweep.members import Members, join_members, read_members
 from study.sweep.plan import Facts
 from study.sweep.store import Store
 
@@ -45,6 +46,9 @@ class Transfer(Design):
     def prepare(self) -> None:
         for sentence in self.sources.skipped:
             tell(f"left out: {sentence}", self.say)
+        if (old := read_members(self.folder)) is not None:
+            for folder in old.started(self.folder).values():  # of other sides too: they share what pretraining reached
+                _check_weights(folder, self.sources)
         join_members(self.folder, self.members)
 
     def stages(self) -> Iterator[Sequence[Member]]:
@@ -56,7 +60,7 @@ class Transfer(Design):
             experiment = transfer_experiment(self.experiment, self.sources, data, self.scratch)
             plan = plan_transfer(experiment, self.sources, self.scratch, facts)
             found.append(Member.of(members.folder(self.folder, side), plan))
-            _check_weights(found[-1])
+            _check_weights(found[-1].folder, self.sources)
         yield found
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
@@ -64,14 +68,13 @@ class Transfer(Design):
         finish_transfer(self.folder, console, say, as_json)
 
 
-def _check_weights(member: Member) -> None:
+def _check_weights(folder: Path, sources: Sources) -> None:
     """Raises StudyError if the same label and seed started from other weights here: one of them has one fine-tuning."""
-    if not (member.folder / "experiment.json").exists():
+    if not (folder / "experiment.json").exists():
         return
-    known = {(run.label, run.seed): run.start for run in Store(member.folder).runs()}
-    for run in member.plan.runs:
-        there = known.get((run.label, run.seed))
-        if run.start and there and there.weights != run.start.weights:
+    known = {(run.label, run.seed): run.start.weights for run in Store(folder).runs() if run.start}
+    for source in sources.networks:
+        if known.get((source.label, source.seed), source.start.weights) != source.start.weights:
             raise StudyError(
-                f"{member.folder} has {run.label} seed {run.seed} from other weights: choose another folder with --out"
+                f"{folder} has {source.label} seed {source.seed} from other weights: choose another folder with --out"
             )

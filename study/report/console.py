@@ -166,6 +166,15 @@ def _view_json(view: View, names: Sequence[str], claims: Sequence[Claim]) -> dic
 # ---------------------------------------------------------------- the end of a sweep
 
 
+def write_tables_and_figures(results: Results) -> tuple[list[Path], list[Path]]:
+    """What a folder of runs shows without being asked, made from its records; figures if there is a finished run."""
+    written = results.write_tables()
+    if not any(len(view.runs) for view in results.views):
+        return written, []
+    figures = plot_all(results.view.curves, results.view.runs, results.folder / "figures", formats=("svg",))
+    return written, figures
+
+
 def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool, claims: bool = True) -> None:
     """Tables, figures and the ranking of a folder; the verdicts on its claims if that is due (`claims`).
 
@@ -173,9 +182,8 @@ def finish_sweep(folder: Path, console: Console, say_to: Console, as_json: bool,
     Looks have verdicts of their own level at any time: those of the last one that was taken.
     """
     results = load(folder)
-    written = results.write_tables()
+    written, figures = write_tables_and_figures(results)
     if any(len(view.runs) for view in results.views):
-        figures = plot_all(results.view.curves, results.view.runs, folder / "figures", formats=("svg",))
         stated = results.experiment.claims if claims or results.looks else ()
         if as_json:
             print_json(_ranking_json(results, readouts_of(results), stated))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from study.errors import StudyError
 from study.report.page import Report, read_report, write_markdown, write_page
 from study.report.sections import finished
 from study.results import load
@@ -31,7 +33,8 @@ def watch(folders: Sequence[Path], path: Path, every: float, say: Callable[[str]
             if ended != known:
                 known = ended
                 if all(finished(load(folder)) for folder in folders):
-                    report = read_report(folders)
+                    with suppress(StudyError) if ended < counts.total() else nullcontext():  # too little is there
+                        report = read_report(folders)
                 say(f"{path}: {_progress(counts)}")
             if ended == counts.total():
                 return not (counts["failed"] or counts["damaged"])
@@ -51,7 +54,8 @@ def _counts(folders: Sequence[Path]) -> Counter[str]:
     for each in (one for folder in folders for one in status_of(folder)):
         there = Path(each["folder"])
         if (there / "runs").is_dir() or not (there / "runs.csv").exists():
-            found.update(each["counts"])
+            queued = [row["state"] for row in each["runs"] if row["run"]]  # others may never come: weights may lack
+            found.update(queued or [row["state"] for row in each["runs"]])
     return found
 
 

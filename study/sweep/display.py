@@ -83,7 +83,7 @@ class LiveDisplay:
         self.running[run.id] = (run, live)
 
     def ended(self, run: Run, how: str) -> None:
-        del self.running[run.id]
+        self.running.pop(run.id, None)  # it may have come from elsewhere, never seen to run
         self.finished += how in OVER
         if how != "done":
             self.note = f"{run.label} seed {run.seed}: {how}"

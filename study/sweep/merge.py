@@ -67,7 +67,8 @@ def _join(into: Path, other: Store) -> Store:
     kept, ours = Store(into).experiment, read_looks(into)
     if looks and (ours is None or ours.planned != looks.planned):
         raise StudyError(f"its seeds came in looks that {into} does not have")
-    own = {"name": kept.name, "claims": kept.claims, "with_shared_rate": kept.with_shared_rate}
+    keys = ("name", "claims", "readouts", "files", "with_shared_rate")
+    own = {key: getattr(kept, key) for key in keys}
     both = joined(kept, other.experiment.model_copy(update=own), into)
     if tuned:
         check_seeds(tuned.seeds, both)
