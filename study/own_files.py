@@ -94,8 +94,11 @@ def _imported(file: Path, folder: Path) -> Iterator[tuple[list[str], Path]]:
 
 def _text(file: Path) -> str:
     """A file's text without its docstring and without its experiments; all of it if it is not Python."""
-    with tokenize.open(file) as opened:
-        lines = opened.read().splitlines()
+    try:
+        with tokenize.open(file) as opened:
+            lines = opened.read().splitlines()
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise StudyError(f"{file} cannot be read as Python ({error}): save it as UTF-8") from None
     try:
         tree = ast.parse("\n".join(lines))
     except (SyntaxError, ValueError, RecursionError):

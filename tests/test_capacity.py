@@ -44,6 +44,13 @@ def test_ids_of_runs_from_before_streams_samples_validation_and_transfer_are_wha
 # ---------------------------------------------------------------- the stream
 
 
+def test_the_seed_whose_stream_holds_the_validation_images_is_refused() -> None:
+    data = TINY.model_copy(update={"validation": 20})
+    assert stream_run(seed=1, data=data).seed == 1
+    with pytest.raises(ValueError, match="the stream of seed 0 holds the validation images"):
+        stream_run(seed=0, data=data)
+
+
 def test_a_stream_shows_the_images_of_its_indices() -> None:
     stream = Stream(TINY, 16, seed=3)
     assert TINY.fractals

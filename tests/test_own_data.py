@@ -155,6 +155,31 @@ def test_a_function_of_ones_own_gives_arrays_or_pairs(tmp_path, kind):
     assert isinstance(found.train_images, np.memmap)
 
 
+def test_a_picture_that_is_cut_off_and_a_file_that_is_no_utf_8_are_named(tmp_path):
+    Image.fromarray(IMAGES[0]).resize((64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:900])
+    pairs = f"[(Image.open({str(tmp_path / 'a.png')!r}), 0), (Image.new('RGB', (8, 8)), 1)]"
+    with pytest.raises(StudyError, match="is not a readable picture"):
+        get(python(tmp_path, f"def pets():\n    return {pairs}, {pairs}"), tmp_path)
+    (tmp_path / "latin.py").write_bytes("# caf\xe9\ndef pets(): pass\n".encode("latin-1"))
+    with pytest.raises(StudyError, match="cannot be read as Python"):
+        get(f"{tmp_path / 'latin.py'}:pets", tmp_path)
+    assert nothing_written(tmp_path)
+
+
+def test_a_cut_without_test_images_is_refused(tmp_path):
+    body = """class D:
+    classes = ["a", "b", "c"]
+    def __init__(self, y): self.y = y
+    def __len__(self): return len(self.y)
+    def __getitem__(self, i): return np.zeros((8, 8, 3), np.uint8), range(9)[self.y[i]]
+def pets(): return D([0, 1, 2]), D([2, 2])"""
+    name = python(tmp_path, body)
+    assert len(get(f"{name}[1:3]", tmp_path).test_labels) == 2
+    with pytest.raises(StudyError, match="has no test images: name other classes"):
+        get(f"{name}[0:2]", tmp_path)
+
+
 RANDOM = "X, Y = np.random.default_rng(0).integers(256, size=(30, 8, 8, 3), dtype=np.uint8), np.arange(30) % 3\n"
 
 

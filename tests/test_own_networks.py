@@ -87,6 +87,31 @@ def test_a_network_in_a_file_is_built_and_measured_as_ours_are(folder: Path):
     assert cost.activation_bytes > 0
 
 
+def test_a_network_that_branches_on_values_in_training_alone_is_counted_on_the_cpu(folder: Path):
+    text = SMALL.replace(
+        "        return", "        if self.training and x.sum().item() > 1e9:\n            x = -x\n        return"
+    )
+    plain = network_cost(own("mine.py:Net"), 4, 16)
+    (folder / "mine.py").write_text(text)
+    cost = network_cost(own("mine.py:Net"), 4, 16)
+    assert (cost.parameters, cost.macs) == (plain.parameters, plain.macs)
+    assert cost.activation_bytes > 0
+
+
+@pytest.mark.parametrize("match", ["parameters", "macs"])
+def test_numbers_that_the_forward_pass_refuses_are_passed_over(folder: Path, match):
+    text = SMALL.replace("self.stem(x)", "self.stem(x).unflatten(1, (8, -1)).flatten(1, 2)")
+    (folder / "mine.py").write_text(text)
+    budget = Budget(5_124 if match == "parameters" else 212_320, match, BUDGET.strides, 4, 16, Blocks())
+    assert own("mine.py:Net[width=?]", budget).switches == {"width": 160}
+
+
+def test_what_a_file_makes_for_itself_is_real_after_its_network_was_sized(folder: Path):
+    (folder / "mine.py").write_text("import torch\nMEAN = torch.full((1,), 0.5)\n" + SMALL.replace("(x)", "(x - MEAN)"))
+    network = build(own("mine.py:Net[width=?]"), 4, 16)
+    assert network(torch.zeros(1, 3, 16, 16)).device.type == "cpu"
+
+
 def test_a_network_in_a_package_is_found_from_the_current_folder_on(folder: Path):
     (folder / "nets_of_mine" / "deep").mkdir(parents=True)
     (folder / "nets_of_mine" / "__init__.py").touch()

@@ -119,3 +119,7 @@ def test_the_overview_says_depths_once_and_how_far_costs_come_apart() -> None:
     assert "ViT_REL has 2 blocks and +100.0 % of multiply-adds" in said
     layouts["C-C-C-C"] = layouts["C-C-C-C"].model_copy(update={"depths": (2, 1, 2, 1, 1)})
     assert shared_depths_in_words(layouts, rows, "parameters") is None
+
+
+def test_what_is_before_the_first_parameter_has_no_gradient_and_is_left_out() -> None:
+    assert set(signals(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), ("0", "1"), 4)) == {"1"}

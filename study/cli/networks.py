@@ -158,7 +158,7 @@ def _show_overview(
         say(SIGNALS, console)
     say(
         f"{COUNTED} Memory: activations kept for the backward pass of {training.batch_size} images in "
-        f"{training.precision}. Images/s: training steps measured on this machine, one process.",
+        "fp32. Images/s: training steps measured on this machine, one process.",
         console,
     )
 

@@ -241,6 +241,8 @@ class Run(Frozen):
             raise ValueError("a stream has no epochs: set training.samples, and training.epochs to null")
         if self.data.stream and self.seed >= STREAMS:
             raise ValueError(f"seed {self.seed} has no stream of fractals: seeds are below {STREAMS:,}")
+        if self.data.stream and self.data.validation is not None and self.seed == 0:
+            raise ValueError("the stream of seed 0 holds the validation images: take other seeds")
         if self.data.stream and (self.training.samples or 0) > IMAGES_OF_A_STREAM:
             raise ValueError(f"a stream has {IMAGES_OF_A_STREAM:,} images: lower training.samples")
         return self

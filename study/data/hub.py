@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from study.data.arrays import Labels
 from study.data.sources import Files, Source, whole_labels
 from study.environment import install
 from study.errors import StudyError
@@ -64,7 +63,7 @@ def source(name: str, options: Mapping[str, str], cache: Path) -> Source:
     if hasattr(feature, "names"):  # ClassLabel
         names = tuple(feature.names)
     elif getattr(feature, "dtype", "") in ("string", "large_string"):
-        names = tuple(sorted(set(train.with_format(None)[label])))
+        names = tuple(sorted({value for value in train.with_format(None)[label] if value is not None}))
     return Source(
         _files(train, image, label, names, f"{what}, train"), _files(test, image, label, names, f"{what}, test"), names
     )
@@ -142,13 +141,15 @@ def _column(split: Any, role: str, options: Mapping[str, str], what: str) -> str
 def _files(split: Any, image: str, label: str, names: tuple[str, ...] | None, what: str) -> Files:
     import datasets
 
-    values = split.with_format(None)[label]
+    values = list(split.with_format(None)[label])
+    if any(value is None for value in values):
+        raise StudyError(f"{what} has images without a label")
     if names is not None and len(split) and isinstance(values[0], str):
         position = {name: number for number, name in enumerate(names)}
         if strange := sorted({value for value in values if value not in position})[:3]:
             raise StudyError(f"{what} has labels that the training images have not: {', '.join(strange)}")
         values = [position[value] for value in values]
-    labels = _labels(values, what)
+    labels = whole_labels(np.array(values), f"{what}: labels")
     try:
         encoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     except Exception as error:
@@ -163,10 +164,3 @@ def _files(split: Any, image: str, label: str, names: tuple[str, ...] | None, wh
         return found
 
     return Files(labels, items)
-
-
-def _labels(values: Any, what: str) -> Labels:
-    values = list(values)
-    if any(value is None for value in values):
-        raise StudyError(f"{what} has images without a label")
-    return whole_labels(np.array(values), f"{what}: labels")

@@ -40,6 +40,8 @@ def cut_classes(arrays: Arrays, name: str, first: int, last: int) -> Arrays:
     check_cut(name, first, last, len(arrays.class_names))
     train = (arrays.train_labels >= first) & (arrays.train_labels < last)
     test = (arrays.test_labels >= first) & (arrays.test_labels < last)
+    if not (train.any() and test.any()):
+        raise StudyError(f"{name} has no {'test' if train.any() else 'training'} images: name other classes")
     return Arrays(
         pick(arrays.train_images, np.flatnonzero(train)),
         arrays.train_labels[train] - first,

@@ -88,7 +88,10 @@ def fit(images: npt.NDArray[np.uint8], last: bool | None, side: int) -> Images:
 def one_image(image: Any, side: int, what: str) -> Images:
     """A picture of Pillow, an array or a tensor as uint8 (3, side, side). Raises StudyError if it is none of these."""
     if isinstance(image, Image.Image):
-        return square(image, side)
+        try:
+            return square(image, side)
+        except (OSError, SyntaxError) as error:  # Pillow's, for a file that is cut off or broken
+            raise StudyError(f"{what} is not a readable picture ({error})") from None
     array = as_array(image, what)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise StudyError(f"{what} holds values that are not finite (NaN or infinite): give uint8 images")

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from study.config import OwnVariant, TimmVariant, Variant
 from study.models import build, place
+from study.own_files import blamed
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,16 @@ class NetworkCost:
     activation_bytes: int  # kept by autograd for the backward pass, an image's share
 
 
-def network_cost(variant: Variant, classes: int, image_size: int, precision: str = "fp32") -> NetworkCost:
+def network_cost(variant: Variant, classes: int, image_size: int) -> NetworkCost:
     """Count a variant.
 
-    Activation memory is every distinct tensor that autograd keeps in a training step, parameters excluded, at
-    `precision`, for one image of a batch of 8.
+    Activation memory is every distinct tensor that autograd keeps in a training step, parameters excluded, in fp32,
+    for one image of a batch of 8.
     """
     network = skeleton(variant, classes, image_size)
     return NetworkCost(
         parameters=count_parameters(network),
-        activation_bytes=activation_bytes(network, image_size, precision),
+        activation_bytes=activation_bytes(network, image_size),
         macs=macs_by_module(network, image_size)["Global"],
     )
 
@@ -59,7 +60,7 @@ def skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
         return place(build(variant, classes, image_size), torch.device("meta"))
 
 
-def _own_skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
+def _own_skeleton(variant: OwnVariant | TimmVariant, classes: int, image_size: int) -> nn.Module:
     try:
         with (meta := torch.device("meta")):
             network = place(build(variant, classes, image_size), meta)
@@ -67,8 +68,12 @@ def _own_skeleton(variant: Variant, classes: int, image_size: int) -> nn.Module:
         network.register_forward_pre_hook(lambda *_: meta.__enter__(), prepend=True)
         network.register_forward_hook(lambda *_: meta.__exit__(None, None, None), always_call=True)
         macs_by_module(network, image_size)
+        activation_bytes(network, image_size)  # in training mode, which may branch on values where the other does not
     except Exception:  # whatever a stranger's code does that needs values
-        return place(build(variant, classes, image_size), torch.device("cpu"))
+        network = place(build(variant, classes, image_size), torch.device("cpu"))
+        what = variant.path if isinstance(variant, OwnVariant) else f"timm:{variant.model}"
+        with blamed(what, "the forward pass"):
+            macs_by_module(network, image_size)
     return network
 
 
@@ -91,8 +96,8 @@ def macs_by_module(network: nn.Module, image_size: int) -> dict[str, int]:
     return {name: sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
 
 
-def activation_bytes(network: nn.Module, image_size: int, precision: str) -> int:
-    """What autograd keeps of a skeleton's training step, for one image."""
+def activation_bytes(network: nn.Module, image_size: int) -> int:
+    """What autograd keeps of a skeleton's training step, for one image, in fp32: autocast knows no meta tensors."""
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, int] = {}
     tensors: list[torch.Tensor] = []
@@ -105,9 +110,6 @@ def activation_bytes(network: nn.Module, image_size: int, precision: str) -> int
         return tensor
 
     images = torch.zeros(8, 3, image_size, image_size, device=_device_of(network))
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),
-    ):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(images.to(memory_format=torch.channels_last))
     return sum(kept.values()) // len(images)

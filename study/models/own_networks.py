@@ -81,7 +81,8 @@ def label_of(text: str, variant: Variant) -> str:
 def own_network(variant: OwnVariant, classes: int, image_size: int) -> nn.Module:
     """The network, built by the user's code, whose text must be the one that the variant was described with."""
     file = OwnFile(path=variant.path, module=variant.module)
-    module = import_own(_found(file), variant.source)
+    with torch.device("cpu"):  # what the file makes for itself is real, wherever its network is built
+        module = import_own(_found(file), variant.source)
     make = getattr(module, variant.name, None)
     if not callable(make):
         raise StudyError(f"{file.module or file.path} defines no class or function {variant.name}")

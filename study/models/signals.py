@@ -43,7 +43,8 @@ def signals(network: nn.Module, modules: Iterable[str], image_size: int, batch: 
             # the loss is a mean over images: each has a part of 1 / batch in it
             gradients[name] = (gradient.float().square().sum() * batch).sqrt().item()
 
-        output.register_hook(keep)
+        if output.requires_grad:  # not of what is before the first parameter
+            output.register_hook(keep)
 
     handles = [
         network.get_submodule(name).register_forward_hook(

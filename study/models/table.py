@@ -101,7 +101,7 @@ OVERVIEW_OF_SIGNALS = (
 
 def describe(label: str, variant: Variant, classes: int, image_size: int, training: Training) -> Row:
     """A row: depths and widths by stage, sides of the stages' grids, and counts; memory is of a whole batch."""
-    cost = network_cost(variant, classes, image_size, training.precision)
+    cost = network_cost(variant, classes, image_size)
     depths, widths, sides = shape(variant, image_size)
     return {
         "variant": label,

@@ -73,8 +73,8 @@ def load(
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        for device, rng in enumerate(state["cuda_rng"][: torch.cuda.device_count()]):  # fewer may be visible now
+            torch.cuda.set_rng_state(rng, device)
         return Progress(**state["progress"]), state["losses"]
     if found:
         print("no checkpoint of this run is sound: it starts again", file=sys.stderr, flush=True)

@@ -85,7 +85,7 @@ def train(
     # Network: its initial weights have a generator of their own. Fine-tuning draws the classifier alone.
     make = build if run.start is None else partial(build_from, run.start)
     network = make(run.variant, data.classes, run.data.image_size, seed_of(run.seed, "weights"))
-    cost = network_cost(run.variant, data.classes, run.data.image_size, recipe.precision)
+    cost = network_cost(run.variant, data.classes, run.data.image_size)
     network = place(network, where).train()
     stepper = Stepper(network, recipe)
     torch.manual_seed(seed_of(run.seed, "noise"))  # of stochastic depth, for those who switch it on
@@ -136,7 +136,7 @@ def train(
                 "step": progress.step,
                 "epoch": progress.step / per_epoch,
                 "samples": progress.step * recipe.batch_size,
-                "running_loss": float(losses[:since].double().mean()),
+                "running_loss": float(losses[:since].cpu().double().mean()),
                 "probe_loss": probe_loss,
                 "probe_accuracy": probe_accuracy,
                 "test_loss": test_loss,
