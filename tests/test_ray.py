@@ -111,7 +111,7 @@ def test_a_cancel_is_a_checkpoint_and_the_same_command_continues(
         last = attempts.last(store.path(run_id))
         assert last is not None
         os.kill(last.pid, signal.SIGSTOP)  # it shall not end before it is asked to, on however busy a machine
-        threading.Timer(5, os.kill, (last.pid, signal.SIGCONT)).start()
+        threading.Timer(12, os.kill, (last.pid, signal.SIGCONT)).start()
         os.kill(os.getpid(), signal.SIGINT)  # what the driver then asks of Ray is a cancel
 
     outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), leave)
