@@ -410,6 +410,28 @@ def test_the_depths_do_not_depend_on_switches_or_on_the_layouts_that_are_named()
         assert macs(network, 100) == pytest.approx(shared_depths(which).low, rel=0.06)
 
 
+@pytest.mark.parametrize("switch", ["initialisation=normal", "relative_bias=post"])
+def test_a_switch_that_keeps_the_budget_keeps_the_widths(switch: str) -> None:
+    """Else what it is compared with would differ in more than the switch."""
+    which = replace(budget(300_000, "fine"), depths="shared")
+    for layout in LAYOUTS:
+        plain, switched = resolve(layout, which), resolve(f"{layout}[{switch}]", which)
+        assert isinstance(plain, CoAtNetVariant)
+        assert isinstance(switched, CoAtNetVariant)
+        assert (switched.depths, switched.widths) == (plain.depths, plain.widths)
+        assert switched.blocks != plain.blocks
+
+
+def test_a_switch_that_leaves_the_budget_moves_the_widths() -> None:
+    which = replace(budget(300_000, "fine"), depths="shared")
+    plain, switched = resolve("C-C-T-T", which), resolve("C-C-T-T[expansion=2]", which)
+    assert isinstance(plain, CoAtNetVariant)
+    assert isinstance(switched, CoAtNetVariant)
+    assert switched.depths == plain.depths
+    assert switched.widths != plain.widths
+    assert parameters(switched, 100) == pytest.approx(300_000, rel=0.01)
+
+
 def test_given_depths_go_before_shared_ones() -> None:
     which = Budget(500_000, "parameters", strides_of("fine", SIDE), 100, SIDE, Blocks(), "shared")
     network = resolve("C-C-T-T[depths=2-1-3-4-1]", which)

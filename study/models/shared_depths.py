@@ -14,6 +14,9 @@ A vector of odd proportions is thus taken only for a gain of many percent. Width
 nothing, or leaves a spread beyond 5 % that 4 narrows by at least 2 points. Where still nothing fits, widths may grow by
 1 to 3 from stage to stage, instead of 1.5 to 2.5.
 
+A layout with switches keeps its widths where it still meets the budget with them, so that it differs from the plain one
+in the switch alone; else its widths are found again, at the same depths.
+
 A cost is linear in the depths, so that five evaluations of the closed form give those of all vectors.
 """
 
@@ -94,11 +97,26 @@ def matched_at_shared_depths(name: str, budget: Budget, blocks: Blocks, depths: 
         if depths is None:
             raise
         shared = None
-    if shared is not None and depths is None and blocks == budget.blocks and name in shared.widths:
-        return variant.model_copy(update={"depths": shared.depths, "widths": shared.widths[name]})
+    if shared is not None and depths is None and name in shared.widths:
+        plain = variant.model_copy(update={"depths": shared.depths, "widths": shared.widths[name]})
+        if _meets(budget, plain):
+            return plain
     chosen = depths or (shared.depths if shared is not None else (2, 1, 1, 1, 1))
     widths = _widths_of_one(name, replace(budget, blocks=blocks), chosen, shared, any_depth=depths is not None)
     return variant.model_copy(update={"depths": chosen, "widths": widths})
+
+
+def _meets(budget: Budget, variant: CoAtNetVariant) -> bool:
+    cost = coatnet_cost(
+        variant.layout,
+        variant.depths,
+        variant.widths,
+        variant.strides,
+        variant.blocks,
+        budget.classes,
+        budget.image_size,
+    )
+    return bool(abs(getattr(cost, budget.match) / budget.amount - 1) <= TOLERANCE)
 
 
 def _widths_of_one(name: str, budget: Budget, depths: Five, shared: SharedDepths | None, any_depth: bool) -> Five:
