@@ -148,6 +148,36 @@ def test_linear_attention_with_a_relative_bias_is_refused() -> None:
         resolve("cctt[attention=linear]", BUDGET)
 
 
+@pytest.mark.parametrize(
+    ("text", "lacking"),
+    [
+        ("vitrel[stride_in=depthwise]", "stride_in changes nothing in ViT_REL, which has no MBConv"),
+        ("vitrel[conv_norm=layer]", "conv_norm changes nothing in ViT_REL"),
+        ("cccc[head_dim=64]", "head_dim changes nothing in C-C-C-C, which has no attention"),
+        ("cccc[relative_bias=none]", "relative_bias changes nothing"),
+        ("cctt[window=3]", "window changes nothing in C-C-T-T, which has no local attention"),
+        ("cctt[conv_norm=layer,batch_norm_momentum=0.3]", "has no BatchNorm"),
+    ],
+)
+def test_switches_that_change_nothing_are_refused(text: str, lacking: str) -> None:
+    with pytest.raises(StudyError, match=lacking):
+        resolve(text, BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("tttt[conv_norm=layer]", "conv_norm", "layer"),  # of the stem
+        ("cctt[window=3,attention=local]", "window", 3),
+        ("ccct[head_dim=16]", "head_dim", 16),
+    ],
+)
+def test_switches_that_change_a_part_are_taken(text: str, field: str, value: object) -> None:
+    variant = resolve(text, BUDGET)
+    assert isinstance(variant, CoAtNetVariant)
+    assert getattr(variant.blocks, field) == value
+
+
 @pytest.mark.parametrize(("width", "inner"), [(8, 32), (24, 32), (48, 64), (80, 96), (96, 96), (104, 96), (112, 128)])
 def test_inner_width_is_the_multiple_of_the_head_size_nearest_to_the_width(width: int, inner: int) -> None:
     attention = Attention(16, width, (2, 2), Blocks(head_dim=32))

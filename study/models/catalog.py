@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from study.config import (
     STUDY_VARIANTS,
+    Blocks,
     CoAtNetVariant,
     CoaTVariant,
     TimmVariant,
@@ -49,7 +50,7 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
     networks and CoaT any field of their description. Lists are written with dashes.
 
     A matched network's switches are set before matching, so that it still meets the budget. Raises StudyError for a
-    name or switch that does not exist or does not fit.
+    name or switch that does not exist, does not fit or changes nothing.
     """
     name, switches = parse_variant(text)
     where = f"variant {text}: "
@@ -101,12 +102,28 @@ def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> Co
         depths = a, b, c, d, e
     blocks = override(budget.blocks, values, where)
     check_blocks(blocks, where)
+    for key in values:
+        if needed := _lacking(key, name, blocks):
+            raise StudyError(f"{where}{key} changes nothing in {name}, which has no {needed}")
     try:
         if budget.depths == "shared" and name != "ViT_REL":
             return matched_at_shared_depths(name, budget, blocks, depths)
         return matched(name, replace(budget, blocks=blocks), depths)
     except ValidationError as error:
         raise StudyError(where + sentence(error)) from None
+
+
+def _lacking(key: str, name: str, blocks: Blocks) -> str:
+    """What a layout would need for a switch to change anything in it, if it has none of it; else nothing."""
+    if key in {"se_ratio", "stride_in"} and "C" not in name:
+        return "MBConv blocks"
+    if key in {"conv_norm", "batch_norm_momentum", "batch_norm_epsilon"} and name == "ViT_REL":
+        return "norm between convolutions"
+    if key in {"batch_norm_momentum", "batch_norm_epsilon"} and blocks.conv_norm == "layer":
+        return "BatchNorm"
+    if key in {"head_dim", "relative_bias", "absolute_positions", "attention", "window"} and "T" not in name:
+        return "attention"
+    return "local attention" if key == "window" and blocks.attention != "local" else ""
 
 
 def _coat(family: str, budget: Budget, values: dict[str, str], where: str) -> CoaTVariant:
