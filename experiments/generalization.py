@@ -19,11 +19,11 @@ Terms     one form of initialisation for all variants, torch's fan-in: chosen by
           images with seed 1000; then all at the shared rate; bf16 where the command finds it faster
 Caveat    networks of 0.3M parameters on images of 32 pixels; C-C-T-T and C-T-T-T do not reach the train losses
           that the paper's axis shows
-Cost      25 runs of 300,000 images at the tuned rates: some 6 hours on 2 quiet cores without AVX-512 in fp32; then 20
-          at the shared one (C-C-T-T's two are one): 5 more
+Cost      25 runs of 300,000 images at the tuned rates: 13.2 hours of training on one core, some 8 on 2 cores without
+          AVX-512 in fp32; then 20 at the shared one (C-C-T-T's two are one): 6 more
 Result    at tuned rates: final accuracy: 8 of ten relations confirmed, 1 contradicted (C-C-C-C leads C-C-C-T by 8.5
-          points), 1 undecided; matched loss: 4 confirmed, 6 undecided; at a loss of 1.0 the same relation contradicted
-          (results/generalization-cifar100). The runs at the shared rate are still to come
+          points), 1 undecided; matched loss: 4 confirmed, 6 undecided; at a loss of 1.0 2 confirmed, the same
+          one contradicted, 3 undecided (results/generalization-cifar100). The runs at the shared rate are still to come
 Command   study sweep --dataset cifar100
 """
 

@@ -7,7 +7,7 @@ Here      generalization.py's layouts, each at its tuned rate, on 8,000 of its 1
           One setting a command is changed: betas 0.9 and 0.95 for 0.9 and 0.999; no clipping (1e30) for 1.0; no
           warm-up for a tenth; epsilon 1e-5, torch's, for 1e-3. The runs with none of them changed are those of the
           tuning at the chosen rates. BatchNorm's momentum is looked at in norm_small.py
-Rule      stated before the runs: the study's terms stay. What moves a layout by more than two points against the others,
+Rule      stated before the runs: the study's terms stay. What moves a layout by more than two points against others,
           as much as two seeds of one network lie apart, is named beside its ranking as a threat
 Readout   validation accuracy at the end
 Caveat    one seed and 310 steps: two points are about what one sees

@@ -136,7 +136,7 @@ def test_the_readmes_python_runs(example: Path, tmp_path: Path, monkeypatch: pyt
     assert blocks
     monkeypatch.chdir(tmp_path)
     for block in blocks:
-        exec(block.replace("results/generalization-cifar100-pilot", str(example)), {})
+        exec(block.replace("results/generalization-cifar100", str(example)), {})
     assert (tmp_path / "figure.pdf").exists()
 
 
