@@ -490,6 +490,20 @@ def test_hidden_labels_are_named(tmp_path):
     assert nothing_written(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["int64", "string"])
+def test_labels_that_are_missing_are_named(tmp_path, kind):
+    datasets = pytest.importorskip("datasets")
+    labels = [1, None, 0, 1] if kind == "int64" else ["b", None, "a", "b"]
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.Value(kind)})
+    (tmp_path / "a").mkdir()
+    for split in ("train", "test"):
+        rows = {"img": [Image.fromarray(image) for image in IMAGES[:4]], "label": labels}
+        datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "a" / f"{split}-0000.parquet")
+    with pytest.raises(StudyError, match="train has images without a label"):
+        get(f"hf:{tmp_path / 'a'}[label=label]", tmp_path)
+    assert nothing_written(tmp_path)
+
+
 def test_a_local_folder_of_images_becomes_the_same_arrays_as_folder(tmp_path):
     pytest.importorskip("datasets")
     root = noise_tree(tmp_path / "tree", 4, 2)
