@@ -153,10 +153,11 @@ def test_linear_attention_with_a_relative_bias_is_refused() -> None:
     [
         ("vitrel[stride_in=depthwise]", "stride_in changes nothing in ViT_REL, which has no MBConv"),
         ("vitrel[conv_norm=layer]", "conv_norm changes nothing in ViT_REL"),
-        ("cccc[head_dim=64]", "head_dim changes nothing in C-C-C-C, which has no attention"),
+        ("cccc[head_dim=64]", "head_dim changes nothing in C-C-C-C, which has no attention: leave it plain"),
         ("cccc[relative_bias=none]", "relative_bias changes nothing"),
         ("cctt[window=3]", "window changes nothing in C-C-T-T, which has no local attention"),
         ("cctt[conv_norm=layer,batch_norm_momentum=0.3]", "has no BatchNorm"),
+        ("cctt[attention_first=true]", "has no T before C"),
     ],
 )
 def test_switches_that_change_nothing_are_refused(text: str, lacking: str) -> None:

@@ -29,6 +29,7 @@ from study.data.pictures import read
 from study.data.show import TILE, at_hand, contact_sheet
 from study.data.sources import Blocks, Source
 from study.errors import StudyError
+from study.training.loop import probe_indices
 
 OFFICIAL = Path(os.environ.get("STUDY_DATA_DIR", "/nonexistent")) / "cifar-100-python"
 
@@ -351,6 +352,13 @@ def test_train_size_leaves_the_test_images_alone():
     everything = {image.tobytes(): label for image, label in zip(whole.train_images, whole.train_labels, strict=True)}
     for image, label in zip(part.train_images, part.train_labels, strict=True):
         assert everything[image.tobytes()] == label
+
+
+def test_orders_probes_and_subsets_have_not_changed():
+    """They are in no id: if a library's stream of random numbers changes, runs of one id would see other images."""
+    drawn = order(3, 2, 1000).numpy(), probe_indices(1000, 100).numpy(), subset(np.arange(1000) % 7, 7, 100, 5)
+    found = [hashlib.sha256(np.ascontiguousarray(each, np.int64).tobytes()).hexdigest()[:12] for each in drawn]
+    assert found == ["eb7fc5b80bd7", "5685e7f0463d", "a64a5a4ec88f"]
 
 
 def test_the_fingerprint_sees_every_pixel_and_label():

@@ -20,7 +20,7 @@ from study.designs.sizes import on_parts
 from study.errors import StudyError
 from study.results import load
 from study.sweep import attempts
-from study.sweep.looks import read_looks
+from study.sweep.looks import Looks, PlannedLook, plan_is_free, read_looks, write_looks
 from study.sweep.plan import Facts, make_plan
 from study.sweep.store import Store, stop
 from tests.finished import FakeDrive, pretend
@@ -100,6 +100,16 @@ def test_the_first_look_freezes_the_plan(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StudyError, match="its first look froze"):
         carry_out(other, options, QUIET)
     assert (design.folder / "looks.json").read_text() == before
+
+
+def test_a_level_that_another_machine_solves_to_other_last_digits_is_the_same_plan(tmp_path: Path) -> None:
+    plan = tuple(PlannedLook(number=look.number, seeds=look.seeds, alpha=look.alpha) for look in plan_looks(20, 0.05))
+    write_looks(tmp_path, Looks(planned=plan))
+    there = tuple(look.model_copy(update={"alpha": look.alpha * (1 + 1e-9)}) for look in plan)
+    assert plan_is_free(tmp_path, there).planned == plan
+    for other in (plan[:-1], (*plan[:-1], plan[-1].model_copy(update={"alpha": plan[-1].alpha * 1.001}))):
+        with pytest.raises(StudyError, match="its first look froze"):
+            plan_is_free(tmp_path, other)
 
 
 def test_looks_begin_at_the_experiments_first_seed_and_other_runs_there_change_no_verdict(

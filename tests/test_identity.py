@@ -36,6 +36,10 @@ RECORDED = (
     "attention_scope-fractals-bf16",
     "coat_lite-fractals-bf16",
     "data_scale-fractals-bf16/1000-images",
+    "generalization-cifar100",
+    "initialisation-cifar100",
+    "norm_small-cifar100-0-20",
+    "relative_attention_small-cifar100-0-20",
 )
 
 
@@ -44,7 +48,7 @@ def test_a_recorded_experiment_gives_the_ids_that_were_recorded(name: str):
     folder = RESULTS / name
     experiment = Store(folder).experiment
     recorded = pd.concat(pd.read_csv(path) for path in folder.glob("runs*.csv"))
-    classes = {"cifar100": 100}.get(experiment.data.name) or experiment.data.fractals.classes
+    classes = {"cifar100": 100, "cifar100[0:20]": 20}.get(experiment.data.name) or experiment.data.fractals.classes
     plan = Plan(experiment, resolve_variants(experiment, classes), classes, 1000, 1000)
     known = {run.id for run in plan.runs}
     assert len(recorded) > 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
 
@@ -43,7 +44,7 @@ def mean_accuracies_at_equal_loss() -> dict[tuple[str, int], float]:
     means = {}
     for run, (x, y) in curves.items():
         at = np.concatenate(([start], x[(x > start) & (x < end)], [end]))
-        means[run] = np.trapezoid(np.interp(at, x, y), at) / (end - start)
+        means[run] = scipy.integrate.trapezoid(np.interp(at, x, y), at) / (end - start)
     return means
 
 

@@ -410,16 +410,32 @@ def test_the_depths_do_not_depend_on_switches_or_on_the_layouts_that_are_named()
         assert macs(network, 100) == pytest.approx(shared_depths(which).low, rel=0.06)
 
 
-@pytest.mark.parametrize("switch", ["initialisation=normal", "relative_bias=post"])
-def test_a_switch_that_keeps_the_budget_keeps_the_widths(switch: str) -> None:
+@pytest.mark.parametrize(
+    ("layouts", "switch"), [(LAYOUTS, "initialisation=normal"), (("C-C-T-T", "C-T-T-T"), "relative_bias=post")]
+)
+def test_a_switch_that_keeps_the_budget_keeps_the_widths(layouts: tuple[str, ...], switch: str) -> None:
     """Else what it is compared with would differ in more than the switch."""
     which = replace(budget(300_000, "fine"), depths="shared")
-    for layout in LAYOUTS:
+    for layout in layouts:
         plain, switched = resolve(layout, which), resolve(f"{layout}[{switch}]", which)
         assert isinstance(plain, CoAtNetVariant)
         assert isinstance(switched, CoAtNetVariant)
         assert (switched.depths, switched.widths) == (plain.depths, plain.widths)
         assert switched.blocks != plain.blocks
+
+
+def test_the_shared_depths_given_are_the_plain_layout() -> None:
+    which = replace(budget(300_000, "fine"), depths="shared")
+    depths = "-".join(map(str, shared_depths(which).depths))
+    assert resolve(f"C-C-T-T[depths={depths}]", which) == resolve("C-C-T-T", which)
+
+
+def test_a_switch_that_leaves_the_range_of_multiply_adds_moves_the_widths_back() -> None:
+    """With the plain layout's widths the parameters would do, and multiply-adds be a third more."""
+    which = replace(budget(300_000, "fine"), depths="shared")
+    switched = resolve("C-C-C-C[stride_in=depthwise]", which)
+    assert parameters(switched, 100) == pytest.approx(300_000, rel=0.01)
+    assert macs(switched, 100) < 1.2 * shared_depths(which).high
 
 
 def test_a_switch_that_leaves_the_budget_moves_the_widths() -> None:

@@ -324,6 +324,14 @@ def test_a_folder_of_another_experiment_is_refused_and_left_as_it_is(finished: S
     assert (finished.folder / "experiment.json").read_text() == before
 
 
+def test_a_label_that_stands_for_another_network_by_now_is_refused(finished: Store) -> None:
+    (run, *_) = (each for each in finished.runs() if each.label == "C-C-T-T")
+    finished.check_networks([run, run.model_copy(update={"seed": 9}), run.model_copy(update={"label": "C-T-T-T"})])
+    wider = run.variant.model_copy(update={"widths": (8, 8, 16, 32, 72)})
+    with pytest.raises(StudyError, match=r"runs of C-C-T-T as another network \(widths is .*, asked for .*72.*--out"):
+        finished.check_networks([run.model_copy(update={"variant": wider, "seed": 9})])
+
+
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(StudyError, match="holds no results"):

@@ -80,7 +80,9 @@ def load(data: Data, data_dir: Path | None = None, check: bool = False) -> Datas
     if data.fingerprint not in ("", found):
         raise StudyError(
             f"the images of {data.name} are not those of the experiment: their fingerprint is {found}, it has "
-            f"{data.fingerprint}; bring the old images back or start a new --out"
+            f"{data.fingerprint}; "
+            + ("an earlier version drew those: " if name.kind == "fractals" else "bring the old images back or ")
+            + "start a new --out"
         )
     return Dataset(*arrays, found, levels)
 

@@ -10,8 +10,8 @@ applied to a point of the attractor: nothing random, no burn-in, each level one 
 follow a point's address, as in fractal flames (Draves and Reckase 2003).
 
 Random numbers have a counter and no state (counter.py), so any index can be made in any batch and order. Floats see
-only + - * / and square roots, which IEEE 754 rounds exactly, and points are counted in integers, so the bytes depend
-neither on the batch nor on the processor.
+only + - * / and square roots, which IEEE 754 rounds exactly, and points are counted in integers, so on CPUs the bytes
+depend neither on the batch nor on the processor.
 
 Shape suffixes: B images, N maps of a code, D draws, P points, S side, A anchors of a palette, C colour channels.
 """
@@ -81,7 +81,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 def root(x: Tensor) -> Tensor:
     """Square roots, exactly rounded: on a CPU by NumPy, since torch's come from MKL, an ulp off on some processors."""
-    return torch.from_numpy(np.sqrt(x.numpy())) if x.device.type == "cpu" else x.sqrt()
+    return torch.from_numpy(np.asarray(np.sqrt(x.numpy()))) if x.device.type == "cpu" else x.sqrt()
 
 
 def steepness(linear: Tensor) -> Tensor:
@@ -303,6 +303,6 @@ def arrays(fractals: Fractals, image_size: int) -> Arrays:
     """The whole data set of a configuration in memory."""
     splits: dict[Split, int] = {"train": fractals.train_images, "test": fractals.test_images}
     made = [batch(torch.arange(size), fractals, name, image_size)[0].numpy() for name, size in splits.items()]
-    labels = [np.arange(size) % fractals.classes for size in splits.values()]
+    labels = [np.arange(size, dtype=np.int64) % fractals.classes for size in splits.values()]
     names = tuple(f"fractal {number}" for number in range(fractals.classes))
     return Arrays(made[0], labels[0], made[1], labels[1], names)

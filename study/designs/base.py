@@ -177,6 +177,7 @@ def _announce(
         store = Store(member.folder) if (member.folder / "experiment.json").is_file() else None
         if store and store.has_started():
             store.joined_by(experiment)  # or is refused, before anything is measured
+            store.check_networks(runs)
         missing = pending(store, runs, options.retry_failed) if store else runs
         ended = len(runs) - len(missing)
         others = [code for code in makers(store, runs) if not same_code(code)] if store else []

@@ -50,7 +50,7 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
     networks and CoaT any field of their description. Lists are written with dashes.
 
     A matched network's switches are set before matching, so that it still meets the budget. Raises StudyError for a
-    name or switch that does not exist, does not fit or changes nothing.
+    name or switch that does not exist or does not fit, and for switches of layouts that they lack the blocks for.
     """
     name, switches = parse_variant(text)
     where = f"variant {text}: "
@@ -101,10 +101,10 @@ def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> Co
         a, b, c, d, e = (int(number) for number in numbers[1:-1].split(","))
         depths = a, b, c, d, e
     blocks = override(budget.blocks, values, where)
-    check_blocks(blocks, where)
     for key in values:
         if needed := _lacking(key, name, blocks):
-            raise StudyError(f"{where}{key} changes nothing in {name}, which has no {needed}")
+            raise StudyError(f"{where}{key} changes nothing in {name}, which has no {needed}: leave it plain")
+    check_blocks(blocks, where)
     try:
         if budget.depths == "shared" and name != "ViT_REL":
             return matched_at_shared_depths(name, budget, blocks, depths)
@@ -123,6 +123,8 @@ def _lacking(key: str, name: str, blocks: Blocks) -> str:
         return "BatchNorm"
     if key in {"head_dim", "relative_bias", "absolute_positions", "attention", "window"} and "T" not in name:
         return "attention"
+    if key == "attention_first" and "T-C" not in name:
+        return "T before C"
     return "local attention" if key == "window" and blocks.attention != "local" else ""
 
 

@@ -14,8 +14,9 @@ A vector of odd proportions is thus taken only for a gain of many percent. Width
 nothing, or leaves a spread beyond 5 % that 4 narrows by at least 2 points. Where still nothing fits, widths may grow by
 1 to 3 from stage to stage, instead of 1.5 to 2.5.
 
-A layout with switches keeps its widths where it still meets the budget with them, so that it differs from the plain one
-in the switch alone; else its widths are found again, at the same depths.
+One of the four with switches keeps its widths where it still meets the budget with them, and stays within 5 % of the
+four in the other cost, so that it differs from the plain one in the switch alone; else, as for other layouts and given
+depths, widths are found at these depths.
 
 A cost is linear in the depths, so that five evaluations of the closed form give those of all vectors.
 """
@@ -97,16 +98,17 @@ def matched_at_shared_depths(name: str, budget: Budget, blocks: Blocks, depths: 
         if depths is None:
             raise
         shared = None
-    if shared is not None and depths is None and name in shared.widths:
+    if shared is not None and depths in (None, shared.depths) and name in shared.widths:
         plain = variant.model_copy(update={"depths": shared.depths, "widths": shared.widths[name]})
-        if _meets(budget, plain):
+        if _keeps(budget, plain, shared):
             return plain
     chosen = depths or (shared.depths if shared is not None else (2, 1, 1, 1, 1))
     widths = _widths_of_one(name, replace(budget, blocks=blocks), chosen, shared, any_depth=depths is not None)
     return variant.model_copy(update={"depths": chosen, "widths": widths})
 
 
-def _meets(budget: Budget, variant: CoAtNetVariant) -> bool:
+def _keeps(budget: Budget, variant: CoAtNetVariant, shared: SharedDepths) -> bool:
+    """Whether the network meets the budget, and in the other cost lies within 5 % of where the four are."""
     cost = coatnet_cost(
         variant.layout,
         variant.depths,
@@ -116,7 +118,8 @@ def _meets(budget: Budget, variant: CoAtNetVariant) -> bool:
         budget.classes,
         budget.image_size,
     )
-    return bool(abs(getattr(cost, budget.match) / budget.amount - 1) <= TOLERANCE)
+    near = (1 - SPREAD) * shared.low <= getattr(cost, budget.other) <= (1 + SPREAD) * shared.high
+    return bool(near and abs(getattr(cost, budget.match) / budget.amount - 1) <= TOLERANCE)
 
 
 def _widths_of_one(name: str, budget: Budget, depths: Five, shared: SharedDepths | None, any_depth: bool) -> Five:

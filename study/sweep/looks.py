@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isclose
 from pathlib import Path
 
 from pydantic import Field
@@ -59,13 +60,21 @@ def plan_is_free(folder: Path, planned: tuple[PlannedLook, ...], first_seed: int
     looks = read_looks(folder)
     if looks is None:
         return Looks(planned=planned, first_seed=first_seed)
-    if looks.planned != planned or looks.first_seed != first_seed:
+    if not same_plan(looks.planned, planned) or looks.first_seed != first_seed:
         seeds = ", ".join(str(look.seeds) for look in looks.planned)
         raise StudyError(
             f"{folder} is in looks at {seeds} seeds from {looks.first_seed} on, which its first look froze: give "
             f"--max-seeds {looks.planned[-1].seeds} and these seeds, or choose another folder with --out"
         )
     return looks
+
+
+def same_plan(one: tuple[PlannedLook, ...], other: tuple[PlannedLook, ...]) -> bool:
+    """Whether the looks come at the same seeds and levels: these are solved for, to digits that depend on the BLAS."""
+    return len(one) == len(other) and all(
+        (a.number, a.seeds) == (b.number, b.seeds) and isclose(a.alpha, b.alpha, rel_tol=1e-6)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def write_looks(folder: Path, looks: Looks) -> None:

@@ -15,7 +15,7 @@ from study.sweep import attempts
 from study.sweep.attempts import Watch
 from study.sweep.claims import read_claims, write_claims
 from study.sweep.joining import joined
-from study.sweep.looks import read_looks, write_looks
+from study.sweep.looks import read_looks, same_plan, write_looks
 from study.sweep.records import FILES, Damaged, Record, read_record
 from study.sweep.store import Store, is_free
 from study.sweep.tuned import check_seeds, read_tuned, write_tuned
@@ -65,7 +65,7 @@ def _join(into: Path, other: Store) -> Store:
         if looks:
             write_looks(into, looks)
     kept, ours = Store(into).experiment, read_looks(into)
-    if looks and (ours is None or ours.planned != looks.planned):
+    if looks and (ours is None or not same_plan(ours.planned, looks.planned)):
         raise StudyError(f"its seeds came in looks that {into} does not have")
     keys = ("name", "claims", "readouts", "files", "with_shared_rate")
     own = {key: getattr(kept, key) for key in keys}
@@ -84,6 +84,7 @@ def _take_over(store: Store, source: Path, found: Merged) -> None:
     try:
         record = read_record(source)
         _check(record.run, store.experiment, source)
+        store.check_networks([record.run])
     except StudyError as why:
         found.refused.append(f"{source} is left out: {why}")
         return

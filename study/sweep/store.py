@@ -30,7 +30,7 @@ from study.errors import StudyError
 from study.files import check_seal, read_json, read_text, sealed, write_json, write_text
 from study.sweep import attempts
 from study.sweep.claims import record_claims
-from study.sweep.joining import joined
+from study.sweep.joining import differences, joined
 from study.sweep.records import FILES, Damaged, Record, read_record, read_run
 
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
@@ -97,6 +97,17 @@ class Store:
         both = joined(self.experiment, asked, self.folder)
         self._keep_shared_rate(both)
         return both
+
+    def check_networks(self, runs: Iterable[Run]) -> None:
+        """Raises StudyError for a run whose label stands for another network in the runs that are here."""
+        known = {run.label: run.variant for run in self._planned()}
+        for run in runs:
+            if run.label in known and run.variant != known[run.label]:
+                here, asked = (each.model_dump() for each in (known[run.label], run.variant))
+                raise StudyError(
+                    f"{self.folder} has runs of {run.label} as another network ({differences(here, asked)}): choose "
+                    "another folder with --out"
+                )
 
     def _keep_shared_rate(self, asked: Experiment) -> None:
         """Raises StudyError if `asked` leaves out the shared rate where runs at it are there: they would be hidden."""
