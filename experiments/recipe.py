@@ -5,17 +5,18 @@ Paper     Adam's settings are not stated; warm-up of 10,000 of 94,000 steps, cli
           Table 10). MaxViT, by the same group, has BatchNorm's epsilon at 1e-3
 Here      generalization.py's layouts, each at its tuned rate, on 8,000 of its 10,000 images; 2,000 validate; 5 passes.
           One setting a command is changed: betas 0.9 and 0.95 for 0.9 and 0.999; no clipping (1e30) for 1.0; no
-          warm-up for a tenth; epsilon 1e-5, torch's, for 1e-3. The runs with none of them changed are those of the
-          tuning at the chosen rates. BatchNorm's momentum is looked at in norm_small.py
+          warm-up, or a fifth of all steps, for a tenth; epsilon 1e-5, torch's, for 1e-3. The runs with none of them
+          changed are those of the tuning at the chosen rates. BatchNorm's momentum is looked at in norm_small.py
 Rule      stated before the runs: the study's terms stay. What moves a layout by more than two points against others,
           as much as two seeds of one network lie apart, is named beside its ranking as a threat
 Readout   validation accuracy at the end
 Caveat    one seed and 310 steps: two points are about what one sees
-Command   study sweep experiments/recipe.py -o training.betas=[0.9,0.95] --out results/recipe-betas-cifar100
-          study sweep experiments/recipe.py -o training.clip=1e30 --out results/recipe-clip-cifar100
-          study sweep experiments/recipe.py -o training.warmup=0 --out results/recipe-warmup-cifar100
-          study sweep experiments/recipe.py -o blocks.batch_norm_epsilon=1e-5 --out results/recipe-epsilon-cifar100 \\
-              --variants C-C-C-C,C-C-C-T,C-C-T-T,C-T-T-T
+Command   study sweep experiments/recipe.py -o training.betas=[0.9,0.95] --out results/nuisances-cifar100/betas
+          study sweep experiments/recipe.py -o training.clip=1e30 --out results/nuisances-cifar100/clip
+          study sweep experiments/recipe.py -o training.warmup=0 --out results/nuisances-cifar100/no-warmup
+          study sweep experiments/recipe.py -o training.warmup=0.2 --out results/nuisances-cifar100/long-warmup
+          study sweep experiments/recipe.py -o blocks.batch_norm_epsilon=1e-5 \\
+              --variants C-C-C-C,C-C-C-T,C-C-T-T,C-T-T-T --out results/nuisances-cifar100/epsilon
 """
 
 from study import STUDY_VARIANTS, Blocks, Data, Experiment, Training

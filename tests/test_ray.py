@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -104,6 +105,16 @@ def test_an_agent_whose_node_dies_continues_on_another(cluster: Any, tmp_path: P
     assert how_attempts_ended(store, outcome.done[0]) == ["", "done"]
 
 
+def go_on_once_asked(pid: int) -> None:
+    """Wake a stopped agent when the other end of its standard input is closed, which asks it to leave."""
+    leash = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY)
+    poll = select.poll()
+    poll.register(leash, 0)
+    poll.poll(120_000)
+    os.close(leash)
+    os.kill(pid, signal.SIGCONT)
+
+
 def test_a_cancel_is_a_checkpoint_and_the_same_command_continues(
     cluster: Any, tmp_path: Path, long: dict[str, Path]
 ) -> None:
@@ -111,7 +122,7 @@ def test_a_cancel_is_a_checkpoint_and_the_same_command_continues(
         last = attempts.last(store.path(run_id))
         assert last is not None
         os.kill(last.pid, signal.SIGSTOP)  # it shall not end before it is asked to, on however busy a machine
-        threading.Timer(12, os.kill, (last.pid, signal.SIGCONT)).start()
+        threading.Thread(target=go_on_once_asked, args=(last.pid,), daemon=True).start()
         os.kill(os.getpid(), signal.SIGINT)  # what the driver then asks of Ray is a cancel
 
     outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), leave)
