@@ -9,10 +9,10 @@ Here      CIFAR-100: 2,000, 10,000 and all 50,000 training images, the smaller s
 Terms     as there; each layout at the learning rate that was chosen for it at 10,000 images, for every number of images
 Readouts  as there: accuracy over the matched losses, those of the probe of 2,000 training images; the final one
 Caveat    with 50,000 images seen six times the train loss stays high: what is compared there is early training
-Cost      75 runs of 300,000 images: some 18 hours on 2 quiet cores without AVX-512 in fp32. Those at 10,000 images are
+Cost      75 runs of 300,000 images: some 20 hours on 2 cores without AVX-512 in fp32. Those at 10,000 images are
           generalization.py's, of the same ids: begun once, this sweep takes them by
           study merge results/generalization_data-cifar100/10000-images results/generalization-cifar100
-          and 50 are left; not run yet
+          and 50 are left, of which 5 are there: seed 0 with all images (results/generalization_data-cifar100)
 Command   study sweep experiments/generalization_data.py && study scale results/generalization_data-cifar100
           study sweep experiments/generalization_data.py -o parts=[1.0]     (all 50,000 alone)
 """
