@@ -148,13 +148,17 @@ def test_kills_at_different_steps_are_bad_luck(tmp_path: Path) -> None:
 
 
 def test_an_agent_leaves_as_its_exit_status_says_and_executes_no_file_of_the_current_folder(
-    tmp_path: Path, planned: Store
+    tmp_path: Path,
 ) -> None:
+    endless = MEDIUM.model_copy(update={"training": MEDIUM.training.model_copy(update={"epochs": 5000})})
+    plan = make_plan(endless)
+    planned = Store.create(tmp_path / "results", plan.experiment)
+    planned.plan(plan.runs)
     (tmp_path / "here").mkdir()
     for name in ("queue", "einops", "study"):
         (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('executed')")  # with 1: no status of these
     asked = agent(planned, "asked", here=tmp_path / "here")
-    wait_for(lambda: (planned.path(planned.runs()[0].id) / "metrics.jsonl").exists())
+    wait_for(lambda: attempts.step_of(planned.path(planned.runs()[0].id), 1) >= 5)
     stop(planned.folder)
     assert asked.wait(60) == STOPPED
     assert planned.state(planned.runs()[0].id) == "interrupted"
