@@ -97,9 +97,10 @@ def test_the_default_folder_of_a_sweep_is_free_in_a_fresh_clone_or_continues(pat
         folder = folder_of(experiment.model_copy(update={"data": data}), Options())
         # what is committed there, which a README marks, has its records: the same command continues it
         committed = (ROOT / folder / "README.md").exists()
-        records = next((ROOT / folder).glob("**/runs/*/result.json"), None)
-        begun = any((ROOT / folder / name).exists() for name in ("experiment.json", "members.json"))
-        assert not committed or (records and begun)
+        of_sizes = (ROOT / folder / "members.json").exists()
+        found = ["*/runs/*/result.json"] if of_sizes else ["runs/*/result.json", "tuning/*/runs/*/result.json"]
+        records = [path for pattern in found for path in (ROOT / folder).glob(pattern)]
+        assert not committed or (records and (of_sizes or (ROOT / folder / "experiment.json").exists()))
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:

@@ -60,4 +60,4 @@ def test_an_agent_has_one_thread_and_keeps_the_memory_that_it_frees() -> None:
     said = subprocess.run([sys.executable, "-c", FAULTS], env=two, capture_output=True, text=True, check=True).stdout
     given_back, kept, threads = json.loads(said)
     assert threads == 1
-    assert kept < 100 < given_back  # 10 x 32 huge pages at least
+    assert kept < 1000 < given_back

@@ -78,11 +78,10 @@ def load(data: Data, data_dir: Path | None = None, check: bool = False) -> Datas
     arrays = part(whole.arrays, data, name.first, name.last)
     found, levels = facts_of(whole, view, arrays)
     if data.fingerprint not in ("", found):
+        remedy = "an earlier version drew those:" if name.kind == "fractals" else "bring the old images back or"
         raise StudyError(
             f"the images of {data.name} are not those of the experiment: their fingerprint is {found}, it has "
-            f"{data.fingerprint}; "
-            + ("an earlier version drew those: " if name.kind == "fractals" else "bring the old images back or ")
-            + "start a new --out"
+            f"{data.fingerprint}; {remedy} start a new --out"
         )
     return Dataset(*arrays, found, levels)
 

@@ -45,6 +45,7 @@ from study.models.sizing import (
     WIDTH_PROPORTIONS,
     Budget,
     Five,
+    meets,
     multiples,
 )
 
@@ -98,28 +99,22 @@ def matched_at_shared_depths(name: str, budget: Budget, blocks: Blocks, depths: 
         if depths is None:
             raise
         shared = None
-    if shared is not None and depths in (None, shared.depths) and name in shared.widths:
-        plain = variant.model_copy(update={"depths": shared.depths, "widths": shared.widths[name]})
-        if _keeps(budget, plain, shared):
-            return plain
+    own = replace(budget, blocks=blocks)
+    if shared is not None and depths in (None, shared.depths) and _keeps_widths(name, own, shared):
+        return variant.model_copy(update={"depths": shared.depths, "widths": shared.widths[name]})
     chosen = depths or (shared.depths if shared is not None else (2, 1, 1, 1, 1))
-    widths = _widths_of_one(name, replace(budget, blocks=blocks), chosen, shared, any_depth=depths is not None)
+    widths = _widths_of_one(name, own, chosen, shared, any_depth=depths is not None)
     return variant.model_copy(update={"depths": chosen, "widths": widths})
 
 
-def _keeps(budget: Budget, variant: CoAtNetVariant, shared: SharedDepths) -> bool:
-    """Whether the network meets the budget, and in the other cost lies within 5 % of where the four are."""
-    cost = coatnet_cost(
-        variant.layout,
-        variant.depths,
-        variant.widths,
-        variant.strides,
-        variant.blocks,
-        budget.classes,
-        budget.image_size,
-    )
-    near = (1 - SPREAD) * shared.low <= getattr(cost, budget.other) <= (1 + SPREAD) * shared.high
-    return bool(near and abs(getattr(cost, budget.match) / budget.amount - 1) <= TOLERANCE)
+def _keeps_widths(name: str, budget: Budget, shared: SharedDepths) -> bool:
+    """Whether one of the four meets the budget with its blocks, and stays within 5 % of the four in the other cost."""
+    if (widths := shared.widths.get(name)) is None:
+        return False
+    cost = coatnet_cost(name, shared.depths, widths, budget.strides, budget.blocks, budget.classes, budget.image_size)
+    other = getattr(cost, budget.other)
+    near = (1 - SPREAD) * shared.low <= other <= (1 + SPREAD) * shared.high
+    return near and bool(meets(getattr(cost, budget.match), budget))
 
 
 def _widths_of_one(name: str, budget: Budget, depths: Five, shared: SharedDepths | None, any_depth: bool) -> Five:
@@ -242,7 +237,7 @@ class _Layout:
     def fits(self, depths: tuple[int, ...], any_depth: bool = False) -> Fits | None:
         """What meets the budget at these depths of S1-S4; `any_depth` has no regard to depth over width."""
         more = np.array(depths) - 1
-        rows = np.abs((self.base[0] + more @ self.later[:, 0]) / self.budget.amount - 1) <= TOLERANCE
+        rows = meets(self.base[0] + more @ self.later[:, 0], self.budget)
         for depth, least, most in zip(depths, self.least, self.most, strict=True):
             if not any_depth:
                 rows &= (least <= depth) & (depth <= most)

@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from study.config import Blocks, CoAtNetVariant, ViTRelVariant, check_budget
 from study.errors import StudyError
@@ -93,7 +94,7 @@ def matched(name: str, budget: Budget, depths: Five | None = None) -> CoAtNetVar
     )
     stage_sides(smallest, budget.image_size)
     candidates = _coatnet_candidates(name, budget, depths, WIDTH_GROWTH)
-    if depths is not None and not _fits(getattr(candidates.cost, budget.match), budget).any():
+    if depths is not None and not meets(getattr(candidates.cost, budget.match), budget).any():
         candidates = _coatnet_candidates(name, budget, depths, WIDTH_GROWTH_OF_GIVEN_DEPTHS)
     chosen = [int(x) for x in _choose(name, candidates, budget, reference=name != "C-C-T-T" or depths is not None)]
     return smallest.model_copy(update={"depths": tuple(chosen[:5]), "widths": tuple(chosen[5:])})
@@ -110,7 +111,7 @@ class Candidates:
 
 def fitting(name: str, amounts: np.ndarray, budget: Budget) -> np.ndarray:
     """Which amounts lie within the tolerance of the budget. Raises StudyError that names the nearest if none does."""
-    fits = _fits(amounts, budget)
+    fits = meets(amounts, budget)
     if not fits.any():
         nearest = int(amounts[np.abs(np.log(amounts / budget.amount)).argmin()])
         raise StudyError(
@@ -120,7 +121,8 @@ def fitting(name: str, amounts: np.ndarray, budget: Budget) -> np.ndarray:
     return fits
 
 
-def _fits(amounts: np.ndarray, budget: Budget) -> np.ndarray:
+def meets(amounts: npt.ArrayLike, budget: Budget) -> np.ndarray:
+    """Which amounts of the matched cost come as near to the budget as TOLERANCE asks."""
     return np.abs(np.asarray(amounts, dtype=float) / budget.amount - 1) <= TOLERANCE
 
 
@@ -200,7 +202,7 @@ def _within_budget(
         grid = base[n]
         for more, depths in zip(further, of_stages, strict=True):
             grid = np.add.outer(grid, more[n] * np.arange(len(depths)))
-        places = np.argwhere(_fits(grid, budget))
+        places = np.argwhere(meets(grid, budget))
         if len(places):
             found.append(np.hstack([places + [r[0] for r in of_stages], np.tile(five, (len(places), 1))]))
         elif not found:

@@ -70,6 +70,7 @@ def _join(into: Path, other: Store) -> Store:
     keys = ("name", "claims", "readouts", "files", "with_shared_rate")
     own = {key: getattr(kept, key) for key in keys}
     both = joined(kept, other.experiment.model_copy(update=own), into)
+    Store(into).check_networks(other.runs())
     if tuned:
         check_seeds(tuned.seeds, both)
         write_tuned(into, tuned)
@@ -84,7 +85,6 @@ def _take_over(store: Store, source: Path, found: Merged) -> None:
     try:
         record = read_record(source)
         _check(record.run, store.experiment, source)
-        store.check_networks([record.run])
     except StudyError as why:
         found.refused.append(f"{source} is left out: {why}")
         return
