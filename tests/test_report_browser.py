@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,14 +78,21 @@ def show(browser: Any, report: Path, width: int = 1100, scheme: str = "light", m
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-    browser.get(report.as_uri())
+    arrive(browser, lambda: browser.get(report.as_uri()))
     wait(browser, "return !!charts.length")
+
+
+def arrive(browser: Any, go: Callable[[], None]) -> None:
+    """A busy browser may answer before the next page is there, or while its script is still to be run: wait for it."""
+    browser.execute_script("window.left = true")
+    go()
+    wait(browser, "return !window.left && document.readyState === 'complete'")
 
 
 def wait(browser: Any, condition: str) -> None:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    WebDriverWait(browser, 10, 0.05).until(lambda driver: driver.execute_script(condition))
+    WebDriverWait(browser, 60, 0.05).until(lambda driver: driver.execute_script(condition))
 
 
 def unfold(browser: Any, name: str = "curves") -> None:
@@ -350,7 +357,7 @@ def test_a_renewed_page_stays_where_it_was(browser: Any, folder: Path, tmp_path:
     unfold(browser)
     click(browser, "[data-variant='ViT_REL']")
     browser.execute_script("scrollTo(0, 500)")
-    browser.refresh()
+    arrive(browser, browser.refresh)
     wait(browser, "return scrollY === 500 && document.getElementById('s1-curves').open && charts.length > 1")
     assert not any(line.startswith("ViT_REL") for line in drawn(browser, "train_loss")["lines"])
     assert browser.get_log("browser") == []
