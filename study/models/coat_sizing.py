@@ -56,7 +56,7 @@ def matched_coat(family: str, budget: Budget, template: CoaTVariant, pinned: Col
         cost = coat_cost(
             widths_N4.T[:, :, None], depths_D5.T[:4, None], depths_D5[:, 4], template, budget.classes, budget.image_size
         )
-        amounts_ND = np.asarray(getattr(cost, budget.match))
+        amounts_ND, _ = budget.pair(cost)
         off_ND = np.abs(np.log(amounts_ND / budget.amount))
         n, d = np.nonzero(off_ND <= max(0.011, off_ND.min()))  # all that may fit, else the nearest
         shapes.append(np.concatenate([widths_N4[n], depths_D5[d]], axis=1))

@@ -17,8 +17,6 @@ nothing, or leaves a spread beyond 5 % that 4 narrows by at least 2 points. Wher
 One of the four with switches keeps its widths where it still meets the budget with them, and stays within 5 % of the
 four in the other cost, so that it differs from the plain one in the switch alone; else, as for other layouts and given
 depths, widths are found at these depths.
-
-A cost is linear in the depths, so that five evaluations of the closed form give those of all vectors.
 """
 
 from __future__ import annotations
@@ -28,16 +26,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from study.config import LAYOUTS, Blocks, CoAtNetVariant, check_budget
 from study.errors import StudyError
-from study.models.closed_forms import coatnet_cost
 from study.models.coatnet import stage_sides
 from study.models.sizing import (
-    DEPTH_OVER_WIDTH,
     DEPTH_PROPORTIONS,
     TOLERANCE,
     WIDTH_GROWTH,
@@ -45,8 +42,11 @@ from study.models.sizing import (
     WIDTH_PROPORTIONS,
     Budget,
     Five,
+    depth_ends,
+    linear_costs,
     meets,
     multiples,
+    stem_width,
 )
 
 SPREAD = 0.05
@@ -54,6 +54,7 @@ BEYOND = 5.0  # the price of spread beyond that, in units of distance
 CLEARLY = 0.02  # what multiples of 4 must gain
 MOST = (3, 14, 44, 3)  # blocks of S1-S4; CoAtNet-4 has 2, 12, 28, 2 and CoAtNet-6 42 in S3
 BIN = 0.0025  # resolution of the spread, in log units
+SHALLOWEST = (2, 1, 1, 1, 1)
 SPREADS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 70, 100)  # tried, in percent
 
 
@@ -90,7 +91,7 @@ def matched_at_shared_depths(name: str, budget: Budget, blocks: Blocks, depths: 
     """
     check_budget(budget.amount, budget.match)
     variant = CoAtNetVariant(
-        layout=name, depths=depths or (2, 1, 1, 1, 1), widths=(8,) * 5, strides=budget.strides, blocks=blocks
+        layout=name, depths=depths or SHALLOWEST, widths=(8,) * 5, strides=budget.strides, blocks=blocks
     )
     stage_sides(variant, budget.image_size)
     try:
@@ -102,7 +103,7 @@ def matched_at_shared_depths(name: str, budget: Budget, blocks: Blocks, depths: 
     own = replace(budget, blocks=blocks)
     if shared is not None and depths in (None, shared.depths) and _keeps_widths(name, own, shared):
         return variant.model_copy(update={"depths": shared.depths, "widths": shared.widths[name]})
-    chosen = depths or (shared.depths if shared is not None else (2, 1, 1, 1, 1))
+    chosen = depths or (shared.depths if shared is not None else SHALLOWEST)
     widths = _widths_of_one(name, own, chosen, shared, any_depth=depths is not None)
     return variant.model_copy(update={"depths": chosen, "widths": widths})
 
@@ -111,10 +112,9 @@ def _keeps_widths(name: str, budget: Budget, shared: SharedDepths) -> bool:
     """Whether one of the four meets the budget with its blocks, and stays within 5 % of the four in the other cost."""
     if (widths := shared.widths.get(name)) is None:
         return False
-    cost = coatnet_cost(name, shared.depths, widths, budget.strides, budget.blocks, budget.classes, budget.image_size)
-    other = getattr(cost, budget.other)
+    amount, other = budget.costs(name, shared.depths, widths)
     near = (1 - SPREAD) * shared.low <= other <= (1 + SPREAD) * shared.high
-    return near and bool(meets(getattr(cost, budget.match), budget))
+    return near and bool(meets(amount, budget))
 
 
 def _widths_of_one(name: str, budget: Budget, depths: Five, shared: SharedDepths | None, any_depth: bool) -> Five:
@@ -123,7 +123,7 @@ def _widths_of_one(name: str, budget: Budget, depths: Five, shared: SharedDepths
     for step, growth in _WIDTHS:
         if found is not None and (apart <= CLEARLY or growth != WIDTH_GROWTH):
             break
-        fits = _Layout(name, budget, step, growth, depths[0]).fits(depths[1:], any_depth)
+        fits = _Layout(name, budget, step, growth, depths[0]).fits(depths, any_depth)
         if fits is None:
             continue
         away = np.zeros(len(fits.other))
@@ -142,8 +142,7 @@ def _widths_of_one(name: str, budget: Budget, depths: Five, shared: SharedDepths
 
 
 def _five(numbers: np.ndarray) -> Five:
-    a, b, c, d, e = (int(number) for number in numbers)
-    return a, b, c, d, e
+    return cast(Five, tuple(numbers.tolist()))
 
 
 _WIDTHS = tuple((step, growth) for growth in (WIDTH_GROWTH, WIDTH_GROWTH_OF_GIVEN_DEPTHS) for step in (8, 4))
@@ -168,9 +167,10 @@ def shared_depths(budget: Budget) -> SharedDepths:
 
 
 def _search(budget: Budget, step: int, growth: tuple[float, float]) -> SharedDepths | None:
-    if not any(_Layout(name, budget, step, growth, 2, least_alone=True).widths.size for name in LAYOUTS):
-        return None  # the narrowest network of all is too large: no need to make the table of widths
-    layouts = [_Layout(name, budget, step, growth, 2) for name in LAYOUTS]
+    narrowest, most = next(_width_rows(step, growth)), (1 + TOLERANCE) * budget.amount
+    if all(budget.costs(name, SHALLOWEST, narrowest)[0] > most for name in LAYOUTS):
+        return None  # no need to make the table of widths
+    layouts = [_Layout(name, budget, step, growth) for name in LAYOUTS]
     found: SharedDepths | None = None
     for distance, depths in _vectors():
         if found is not None and distance >= found.score:
@@ -183,63 +183,38 @@ def _search(budget: Budget, step: int, growth: tuple[float, float]) -> SharedDep
         else:
             score, rows = _nearest(fits)
             if found is None or distance + score < found.score:
-                widths = {
-                    layout.name: _five(fit.widths[row]) for layout, fit, row in zip(layouts, fits, rows, strict=True)
-                }
+                widths = {name: _five(fit.widths[row]) for name, fit, row in zip(LAYOUTS, fits, rows, strict=True)}
                 others = [math.exp(fit.other[row]) for fit, row in zip(fits, rows, strict=True)]
-                found = SharedDepths((2, *depths), widths, min(others), max(others), distance + score)
+                found = SharedDepths(depths, widths, min(others), max(others), distance + score)
     return found
 
 
-def _vectors() -> Iterator[tuple[float, tuple[int, int, int, int]]]:
-    """Depths of S1-S4 with their distance from the published proportions, the nearest first."""
-    vectors = np.array(list(itertools.product(*(range(1, most + 1) for most in MOST))))
-    distances = np.log(vectors / np.array(DEPTH_PROPORTIONS)).var(1)
+def _vectors() -> Iterator[tuple[float, Five]]:
+    """Depths of S0-S4 with their distance from the published proportions, the nearest first."""
+    vectors = np.array(list(itertools.product((2,), *(range(1, most + 1) for most in MOST))))
+    distances = np.log(vectors[:, 1:] / np.array(DEPTH_PROPORTIONS)).var(1)
     for n in np.argsort(distances, kind="stable"):
-        a, b, c, d = (int(x) for x in vectors[n])
-        yield float(distances[n]), (a, b, c, d)
+        yield float(distances[n]), _five(vectors[n])
 
 
 class _Layout:
-    """All widths worth trying of one layout, with base costs and costs of a further block in each stage."""
+    """All widths worth trying of one layout, with base costs and costs of a further block in each of S1-S4."""
 
-    def __init__(
-        self,
-        name: str,
-        budget: Budget,
-        step: int,
-        growth: tuple[float, float],
-        stem: int,
-        least_alone: bool = False,
-    ):
-        self.name, self.budget = name, budget
-        widths = np.array([next(_width_rows(step, growth))]) if least_alone else _width_table(step, growth)
-
-        def costs(depths: list[int], rows: np.ndarray) -> np.ndarray:
-            five = tuple(np.full(len(rows), depth) for depth in depths)
-            cost = coatnet_cost(
-                name, five, tuple(rows.T), budget.strides, budget.blocks, budget.classes, budget.image_size
-            )
-            pair = [getattr(cost, budget.match), getattr(cost, budget.other)]
-            return np.array([np.broadcast_to(one, len(rows)) for one in pair], dtype=float)
-
-        ones = [stem, 1, 1, 1, 1]
-        base = costs(ones, widths)
-        possible = base[0] <= (1 + TOLERANCE) * budget.amount
-        self.widths, self.base = widths[possible], base[:, possible]
-        deeper = [[depth + (i == stage) for i, depth in enumerate(ones)] for stage in range(1, 5)]
-        self.later = np.array([costs(depths, self.widths) - self.base for depths in deeper])
+    def __init__(self, name: str, budget: Budget, step: int, growth: tuple[float, float], stem: int = 2):
+        self.budget = budget
+        table, shallowest = _width_table(step, growth), np.array([stem, 1, 1, 1, 1])
+        self.widths = table[budget.costs(name, shallowest, table.T)[0] <= (1 + TOLERANCE) * budget.amount]
+        self.base, further = linear_costs(name, budget, shallowest, self.widths)
+        self.later = further[1:]
         self.distance = np.log(self.widths / np.array(WIDTH_PROPORTIONS)).var(1)
-        stages = self.widths[:, 1:].T
-        self.least = [np.maximum(1, np.ceil(low * w)) for w, (low, _) in zip(stages, DEPTH_OVER_WIDTH, strict=True)]
-        self.most = [np.maximum(2, np.floor(high * w)) for w, (_, high) in zip(stages, DEPTH_OVER_WIDTH, strict=True)]
+        self.ends = [depth_ends(stage, self.widths[:, stage]) for stage in range(1, 5)]
 
-    def fits(self, depths: tuple[int, ...], any_depth: bool = False) -> Fits | None:
-        """What meets the budget at these depths of S1-S4; `any_depth` has no regard to depth over width."""
-        more = np.array(depths) - 1
+    def fits(self, depths: Five, any_depth: bool = False) -> Fits | None:
+        """What meets the budget at these depths; `any_depth` has no regard to depth over width."""
+        more = np.array(depths[1:]) - 1
         rows = meets(self.base[0] + more @ self.later[:, 0], self.budget)
-        for depth, least, most in zip(depths, self.least, self.most, strict=True):
-            if not any_depth:
+        if not any_depth:
+            for depth, (least, most) in zip(depths[1:], self.ends, strict=True):
                 rows &= (least <= depth) & (depth <= most)
         if not rows.any():
             return None
@@ -262,7 +237,7 @@ def _width_rows(step: int, growth: tuple[float, float]) -> Iterator[Five]:
         for w2 in wider(w1):
             for w3 in wider(w2):
                 for w4 in wider(w3):
-                    yield max(step, round(2 / 3 * w1 / step) * step), w1, w2, w3, w4
+                    yield stem_width(w1, step), w1, w2, w3, w4
 
 
 def _nearest(fits: list[Fits]) -> tuple[float, list[int]]:

@@ -19,17 +19,16 @@ Costs are closed forms, so that the search needs no networks; tests hold them ag
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from study.config import Blocks, CoAtNetVariant, ViTRelVariant, check_budget
 from study.errors import StudyError
-from study.models.closed_forms import Cost, coatnet_cost, vit_cost
+from study.models.closed_forms import Cost, Number, coatnet_cost, vit_cost
 from study.models.coatnet import stage_sides
 
 Five = tuple[int, int, int, int, int]
@@ -72,9 +71,13 @@ class Budget:
     blocks: Blocks
     depths: Literal["shared", "free"] = "free"  # one vector for all layouts (shared_depths.py), or one for each
 
-    @property
-    def other(self) -> str:
-        return "macs" if self.match == "parameters" else "parameters"
+    def costs(self, layout: str, depths: Any, widths: Any) -> tuple[Number, Number]:
+        """What a CoAtNet has of the cost that is matched, and of the other; of many, five arrays each, as arrays."""
+        return self.pair(coatnet_cost(layout, depths, widths, self.strides, self.blocks, self.classes, self.image_size))
+
+    def pair(self, cost: Cost) -> tuple[Number, Number]:
+        """The cost that is matched, and the other."""
+        return (cost.parameters, cost.macs) if self.match == "parameters" else (cost.macs, cost.parameters)
 
 
 def matched(name: str, budget: Budget, depths: Five | None = None) -> CoAtNetVariant | ViTRelVariant:
@@ -83,10 +86,10 @@ def matched(name: str, budget: Budget, depths: Five | None = None) -> CoAtNetVar
     Raises StudyError if the side does not divide, or if nothing comes within 1 % (naming the nearest that does).
     """
     check_budget(budget.amount, budget.match)
-    patch = math.prod(budget.strides[:4])
     if name == "ViT_REL":
+        patch = math.prod(budget.strides[:4])
         stage_sides(ViTRelVariant(patch=patch, depth=1, width=8), budget.image_size)
-        depth, width, hidden = (int(x) for x in _choose(name, _vit_candidates(budget), budget, reference=True))
+        depth, width, hidden = _choose(name, _vit_candidates(budget, patch), budget, reference=True)
         special = hidden if hidden != budget.blocks.expansion * width else None
         return ViTRelVariant(patch=patch, depth=depth, width=width, hidden=special, blocks=budget.blocks)
     smallest = CoAtNetVariant(
@@ -94,9 +97,9 @@ def matched(name: str, budget: Budget, depths: Five | None = None) -> CoAtNetVar
     )
     stage_sides(smallest, budget.image_size)
     candidates = _coatnet_candidates(name, budget, depths, WIDTH_GROWTH)
-    if depths is not None and not meets(getattr(candidates.cost, budget.match), budget).any():
+    if depths is not None and not meets(candidates.amounts, budget).any():
         candidates = _coatnet_candidates(name, budget, depths, WIDTH_GROWTH_OF_GIVEN_DEPTHS)
-    chosen = [int(x) for x in _choose(name, candidates, budget, reference=name != "C-C-T-T" or depths is not None)]
+    chosen = _choose(name, candidates, budget, reference=name != "C-C-T-T" or depths is not None)
     return smallest.model_copy(update={"depths": tuple(chosen[:5]), "widths": tuple(chosen[5:])})
 
 
@@ -105,7 +108,8 @@ class Candidates:
     """Many shapes of one layout, a row each, with their costs and their distance from the published proportions."""
 
     shapes: np.ndarray
-    cost: Cost
+    amounts: np.ndarray  # of the cost that is matched
+    others: np.ndarray  # of the other
     distance: np.ndarray
 
 
@@ -126,17 +130,17 @@ def meets(amounts: npt.ArrayLike, budget: Budget) -> np.ndarray:
     return np.abs(np.asarray(amounts, dtype=float) / budget.amount - 1) <= TOLERANCE
 
 
-def _choose(name: str, candidates: Candidates, budget: Budget, reference: bool) -> np.ndarray:
-    """The row that fits and lies nearest to the published proportions; with `reference`, first to the other cost of
+def _choose(name: str, candidates: Candidates, budget: Budget, reference: bool) -> list[int]:
+    """The shape that fits and lies nearest to the published proportions; with `reference`, first to the other cost of
     C-C-T-T, the paper's own layout, whose shape is found by proportions alone."""
-    fits = fitting(name, getattr(candidates.cost, budget.match), budget)
+    fits = fitting(name, candidates.amounts, budget)
     distance = candidates.distance.copy()
     if reference and (other := _reference(budget)) is not None:
         # whole percents first, so that a shape far off the proportions is not taken for a gain of a few multiply-adds
-        ratios = np.asarray(getattr(candidates.cost, budget.other), dtype=float) / other
-        distance += 1e3 * np.round(np.abs(np.log(ratios)), 2)
+        distance += 1e3 * np.round(np.abs(np.log(candidates.others / other)), 2)
     distance[~fits] = np.inf
-    return candidates.shapes[distance.argmin()]
+    chosen: list[int] = candidates.shapes[distance.argmin()].tolist()
+    return chosen
 
 
 @lru_cache
@@ -147,23 +151,31 @@ def _reference(budget: Budget) -> float | None:
     except StudyError:
         return None
     assert isinstance(network, CoAtNetVariant)
-    arguments = (network.depths, network.widths, network.strides, network.blocks, budget.classes, budget.image_size)
-    return float(getattr(coatnet_cost("C-C-T-T", *arguments), budget.other))
+    return float(budget.costs("C-C-T-T", network.depths, network.widths)[1])
 
 
 def _coatnet_candidates(layout: str, budget: Budget, depths: Five | None, growth: tuple[float, float]) -> Candidates:
     widths = np.vstack([_widths(w1, *growth) for w1 in _scales(layout, budget, depths)])
-    ends = [_ends(i, widths[:, i], depths) for i in range(5)]
-    shallow, deep = (np.column_stack([each[end] for each in ends]) for end in (0, 1))
-    least, most = (getattr(_cost(layout, np.hstack([d, widths]), budget), budget.match) for d in (shallow, deep))
+    shallow, deep = _depths_tried(widths, depths)
+    least, most = (budget.costs(layout, rows.T, widths.T)[0] for rows in (shallow, deep))
     # only widths whose depths have the budget between them
     near = (least <= 1.02 * budget.amount) & (most >= 0.98 * budget.amount)
-    tried = np.flatnonzero(near) if near.any() else np.arange(len(widths))
-    ranges = [_depth_ranges(five, depths) for five in widths[tried].tolist()]
-    shapes = _within_budget(layout, budget, widths[tried], ranges)
+    tried = near if near.any() else slice(None)
+    shapes = _within_budget(layout, budget, widths[tried], shallow[tried], deep[tried])
     relative_widths = np.log(shapes[:, 5:].T / np.array(WIDTH_PROPORTIONS)[:, None])
     relative_depths = np.log(shapes[:, 1:5].T / np.array(DEPTH_PROPORTIONS)[:, None])
-    return Candidates(shapes, _cost(layout, shapes, budget), relative_widths.var(0) + relative_depths.var(0))
+    distance = relative_widths.var(0) + relative_depths.var(0)
+    return Candidates(shapes, *budget.costs(layout, shapes[:, :5].T, shapes[:, 5:].T), distance)
+
+
+def _scales(layout: str, budget: Budget, depths: Five | None) -> list[int]:
+    """Widths of S1 worth trying: those whose published proportions come within a factor of four of the budget."""
+    scales = np.arange(8, 513, 8)
+    widths = np.maximum(8, 8 * np.round(scales[:, None] * WIDTH_PROPORTIONS / 8).astype(int))
+    shallow, deep = _depths_tried(widths, depths)
+    ratios = budget.costs(layout, (shallow + deep).T / 2, widths.T)[0] / budget.amount
+    found: list[int] = scales[(ratios > 1 / 4) & (ratios < 4)].tolist()
+    return found or [8 if ratios[-1] > 1 else 512]
 
 
 def _widths(w1: int, low: float, high: float) -> np.ndarray:
@@ -172,64 +184,87 @@ def _widths(w1: int, low: float, high: float) -> np.ndarray:
     rows = np.column_stack([np.full(later[0].size, w1), *(each.ravel() for each in later)])
     growth = rows[:, 1:] / rows[:, :-1]
     rows = rows[((low <= growth) & (growth <= high)).all(1)]
-    return np.insert(rows, 0, max(8, round(2 / 3 * w1 / 8) * 8), axis=1)
+    return np.insert(rows, 0, stem_width(w1), axis=1)
 
 
-def _ends(stage: int, widths: np.ndarray, depths: Five | None) -> tuple[np.ndarray, np.ndarray]:
-    """The fewest and the most blocks worth trying in a stage, at each of many widths."""
-    known, which = np.unique(widths, return_inverse=True)
-    tried = [_stage_depths(stage, width, depths) for width in known.tolist()]
-    return np.array([each[0] for each in tried])[which], np.array([each[-1] for each in tried])[which]
+def stem_width(w1: int, of: int = 8) -> int:
+    """The width of S0 beside one of S1, in CoAtNet-0's proportions: a multiple of `of`."""
+    return max(of, round(2 / 3 * w1 / of) * of)
+
+
+def multiples(low: float, high: float, of: int = 8) -> range:
+    """Widths in [low, high]: multiples of `of`, of coarser steps where widths are large."""
+    step = of * max(1, int(low) // 64)
+    return range(math.ceil(low / step) * step, int(high) + 1, step)
+
+
+def _depths_tried(widths: np.ndarray, depths: Five | None) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest and the most blocks of S0-S4 worth trying at widths, a row each: two convolutions and the published
+    ranges, or the given depths."""
+    if depths is not None:
+        given = np.tile(depths, (len(widths), 1))
+        return given, given
+    stem = np.full(len(widths), 2)
+    ends = [(stem, stem), *(depth_ends(stage, widths[:, stage]) for stage in range(1, 5))]
+    fewest, most = (np.column_stack(each) for each in zip(*ends, strict=True))
+    return fewest, most
+
+
+def depth_ends(stage: int, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest and the most blocks of one of S1-S4 that the published ranges allow at each of its widths."""
+    low, high = DEPTH_OVER_WIDTH[stage - 1]
+    return np.maximum(1, np.ceil(low * widths)).astype(int), np.maximum(2, np.floor(high * widths)).astype(int)
 
 
 def _within_budget(
-    layout: str, budget: Budget, widths: np.ndarray, ranges: Sequence[Sequence[Sequence[int]]]
+    layout: str, budget: Budget, widths: np.ndarray, shallow: np.ndarray, deep: np.ndarray
 ) -> np.ndarray:
     """The shapes within the tolerance of the budget, or the nearest alone, in the order of widths and then of depths.
 
-    What is matched is linear in the depths, so that one sum for each of a stage's depths serves all of its shapes.
+    One sum for each of a stage's depths serves all of its shapes.
     """
+    base, further = linear_costs(layout, budget, shallow, widths)
 
-    def amounts(deeper: int | None) -> np.ndarray:
-        depths = [np.array([r[i][0] + (i == deeper) for r in ranges]) for i in range(5)]
-        return np.asarray(getattr(_cost(layout, np.column_stack([*depths, widths]), budget), budget.match))
+    def shapes(n: int, places: np.ndarray) -> np.ndarray:
+        return np.hstack([shallow[n] + places, np.tile(widths[n], (len(places), 1))])
 
-    base = amounts(None)
-    further = [amounts(i) - base for i in range(5)]
     found: list[np.ndarray] = []
     nearest, distance = np.zeros((1, 10), dtype=int), math.inf
-    for n, (five, of_stages) in enumerate(zip(widths, ranges, strict=True)):
-        grid = base[n]
-        for more, depths in zip(further, of_stages, strict=True):
-            grid = np.add.outer(grid, more[n] * np.arange(len(depths)))
+    for n, most in enumerate(deep - shallow):
+        grid = base[0, n]
+        for block, count in zip(further[:, 0, n], most, strict=True):
+            grid = np.add.outer(grid, block * np.arange(count + 1))
         places = np.argwhere(meets(grid, budget))
         if len(places):
-            found.append(np.hstack([places + [r[0] for r in of_stages], np.tile(five, (len(places), 1))]))
+            found.append(shapes(n, places))
         elif not found:
             off = np.abs(np.log(grid / budget.amount))
             if off.min() < distance:
-                place = np.unravel_index(off.argmin(), grid.shape)
-                depths_there = [r[k] for r, k in zip(of_stages, place, strict=True)]
-                nearest, distance = np.array([[*depths_there, *five]]), float(off.min())
+                nearest, distance = shapes(n, np.argwhere(off == off.min())[:1]), float(off.min())
     return np.vstack(found) if found else nearest
 
 
-def _cost(layout: str, shapes: np.ndarray, budget: Budget) -> Cost:
-    """Cost of CoAtNets, a row each: five depths, five widths."""
-    depths, widths = tuple(shapes[:, :5].T), tuple(shapes[:, 5:].T)
-    return coatnet_cost(layout, depths, widths, budget.strides, budget.blocks, budget.classes, budget.image_size)
+def linear_costs(layout: str, budget: Budget, depths: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`Budget.costs` at depths and widths, rows of five: (2, N); and those of one more block in each stage: (5, 2, N).
+
+    A cost is linear in the depths, so that these evaluations of the closed form give those of all depths.
+    """
+    base = np.array(budget.costs(layout, depths.T, widths.T), dtype=float)
+    deeper = [budget.costs(layout, (depths + block).T, widths.T) for block in np.eye(5, dtype=int)]
+    return base, np.array(deeper, dtype=float) - base
 
 
-def _vit_candidates(budget: Budget) -> Candidates:
-    patch, expansion = math.prod(budget.strides[:4]), budget.blocks.expansion
+def _vit_candidates(budget: Budget, patch: int) -> Candidates:
+    expansion = budget.blocks.expansion
     low, high = VIT_DEPTH_OVER_WIDTH
 
-    def cost_of(shapes: np.ndarray) -> Cost:
+    def costs(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         depth, width, hidden = shapes.T
-        return vit_cost(depth, width, hidden, patch, budget.blocks, budget.classes, budget.image_size)
+        cost = vit_cost(depth, width, hidden, patch, budget.blocks, budget.classes, budget.image_size)
+        return budget.pair(cost)
 
     pairs = [(d, w, expansion * w) for w in range(8, 2049, 8) for d in range(math.ceil(low * w), int(high * w) + 1)]
-    off = np.abs(np.log(getattr(cost_of(np.array(pairs)), budget.match) / budget.amount))
+    off = np.abs(np.log(costs(np.array(pairs))[0] / budget.amount))
     near = [pair for pair, far in zip(pairs, off, strict=True) if far < 0.1] or [pairs[off.argmin()]]
     rows = []
     for depth, width, hidden in near:
@@ -239,35 +274,4 @@ def _vit_candidates(budget: Budget) -> Candidates:
     aspect = np.log(shapes[:, 0] / shapes[:, 1] / math.sqrt(low * high)) ** 2
     stretch = np.abs(shapes[:, 2] / (expansion * shapes[:, 1]) - 1)
     # an expansion of exactly 4 goes before everything else
-    return Candidates(shapes, cost_of(shapes), aspect + 1e6 * stretch)
-
-
-def _scales(layout: str, budget: Budget, depths: Five | None) -> list[int]:
-    """Widths of S1 worth trying: those whose published proportions come within a factor of four of the budget."""
-    scales = []
-    for w1 in range(8, 513, 8):
-        widths = [max(8, round(p * w1 / 8) * 8) for p in WIDTH_PROPORTIONS]
-        usual = tuple(np.mean(r) for r in _depth_ranges(widths, depths))
-        cost = coatnet_cost(layout, usual, widths, budget.strides, budget.blocks, budget.classes, budget.image_size)
-        if 1 / 4 < getattr(cost, budget.match) / budget.amount < 4:
-            scales.append(w1)
-    return scales or [8 if getattr(cost, budget.match) > budget.amount else 512]
-
-
-def _depth_ranges(widths: Sequence[int], depths: Five | None) -> list[Sequence[int]]:
-    """Depths of S0-S4 worth trying with these widths: the given ones, or two convolutions and the published ranges."""
-    return [_stage_depths(stage, width, depths) for stage, width in enumerate(widths)]
-
-
-def _stage_depths(stage: int, width: int, depths: Five | None) -> Sequence[int]:
-    """The same of one stage."""
-    if depths is not None or stage == 0:
-        return (depths[stage] if depths is not None else 2,)
-    low, high = DEPTH_OVER_WIDTH[stage - 1]
-    return range(max(1, math.ceil(low * width)), max(2, int(high * width)) + 1)
-
-
-def multiples(low: float, high: float, of: int = 8) -> range:
-    """Widths in [low, high]: multiples of `of`, of coarser steps where widths are large."""
-    step = of * max(1, int(low) // 64)
-    return range(math.ceil(low / step) * step, int(high) + 1, step)
+    return Candidates(shapes, *costs(shapes), aspect + 1e6 * stretch)
