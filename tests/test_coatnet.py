@@ -158,6 +158,9 @@ def test_linear_attention_with_a_relative_bias_is_refused() -> None:
         ("cctt[window=3]", "window changes nothing in C-C-T-T, which has no local attention"),
         ("cctt[conv_norm=layer,batch_norm_momentum=0.3]", "has no BatchNorm"),
         ("cctt[attention_first=true]", "has no T before C"),
+        ("cttt[stride_in=depthwise]", "which has no MBConv block with a stride: leave it plain"),
+        ("ccct[attention=local,window=3]", "attention changes nothing in C-C-C-T, which has no positions beyond"),
+        ("vitrel[attention=local]", "which has no positions beyond the window of 7: leave it plain"),
     ],
 )
 def test_switches_that_change_nothing_are_refused(text: str, lacking: str) -> None:
@@ -170,6 +173,8 @@ def test_switches_that_change_nothing_are_refused(text: str, lacking: str) -> No
     [
         ("tttt[conv_norm=layer]", "conv_norm", "layer"),  # of the stem
         ("cctt[window=3,attention=local]", "window", 3),
+        ("cctt[window=5,attention=local]", "attention", "local"),  # S3 has 4 x 4 positions
+        ("cctt[stride_in=depthwise]", "stride_in", "depthwise"),
         ("ccct[head_dim=16]", "head_dim", 16),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,6 @@ from pydantic import ValidationError
 
 from study.config import (
     STUDY_VARIANTS,
-    Blocks,
     CoAtNetVariant,
     CoaTVariant,
     TimmVariant,
@@ -102,7 +102,7 @@ def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> Co
         depths = a, b, c, d, e
     blocks = override(budget.blocks, values, where)
     for key in values:
-        if needed := _lacking(key, name, blocks):
+        if needed := _lacking(key, name, replace(budget, blocks=blocks)):
             raise StudyError(f"{where}{key} changes nothing in {name}, which has no {needed}: leave it plain")
     check_blocks(blocks, where)
     try:
@@ -113,16 +113,24 @@ def _layout(name: str, budget: Budget, values: dict[str, str], where: str) -> Co
         raise StudyError(where + sentence(error)) from None
 
 
-def _lacking(key: str, name: str, blocks: Blocks) -> str:
+def _lacking(key: str, name: str, budget: Budget) -> str:
     """What a layout would need for a switch to change anything in it, if it has none of it; else nothing."""
+    blocks, letters = budget.blocks, name.replace("-", "")
     if key in {"se_ratio", "stride_in"} and "C" not in name:
         return "MBConv blocks"
+    stages = zip(letters, budget.strides[1:], strict=False)
+    if key == "stride_in" and all(stride == 1 for letter, stride in stages if letter == "C"):
+        return "MBConv block with a stride"
     if key in {"conv_norm", "batch_norm_momentum", "batch_norm_epsilon"} and name == "ViT_REL":
         return "norm between convolutions"
     if key in {"batch_norm_momentum", "batch_norm_epsilon"} and blocks.conv_norm == "layer":
         return "BatchNorm"
     if key in {"head_dim", "relative_bias", "absolute_positions", "attention", "window"} and "T" not in name:
         return "attention"
+    if key == "attention" and blocks.attention == "local":
+        first = 3 if name == "ViT_REL" else letters.index("T") + 1  # later stages have smaller grids
+        if budget.image_size // math.prod(budget.strides[: first + 1]) <= blocks.window // 2 + 1:
+            return f"positions beyond the window of {blocks.window}"
     if key == "attention_first" and "T-C" not in name:
         return "T before C"
     return "local attention" if key == "window" and blocks.attention != "local" else ""
