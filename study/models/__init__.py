@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from study.config import CoAtNetVariant, CoaTVariant, OwnVariant, TimmVariant, Variant, ViTRelVariant
+from study.models.coat import CoaT, check_sides
+from study.models.coatnet import CoAtNet, ViTRel
 
 
 def build(variant: Variant, classes: int, image_size: int, seed: int = 0) -> nn.Module:
@@ -26,12 +28,8 @@ def build(variant: Variant, classes: int, image_size: int, seed: int = 0) -> nn.
 
             return timm_network(variant, classes, image_size)
         if isinstance(variant, CoaTVariant):
-            from study.models.coat import CoaT, check_sides
-
             check_sides(variant.patch, image_size, image_size)
             return CoaT(**variant.model_dump(exclude={"family"}), classes=classes)
-        from study.models.coatnet import CoAtNet, ViTRel
-
         if isinstance(variant, CoAtNetVariant):
             return CoAtNet(variant, classes, image_size)
         assert isinstance(variant, ViTRelVariant)

@@ -26,10 +26,11 @@ from study.config import (
 from study.errors import StudyError
 from study.models.attention import check_blocks
 from study.models.coat_sizing import MEMBERS, matched_coat
-from study.models.own_networks import check_network, own_variant, registered
+from study.models.own_networks import check_network, own_variant
 from study.models.published import PUBLISHED
 from study.models.shared_depths import matched_at_shared_depths
 from study.models.sizing import Budget, Five, matched
+from study.models.timm_networks import registered
 from study.parsing import amount
 
 

@@ -12,8 +12,7 @@ Everything else, parameters, multiply-adds, memory and speed, is measured as for
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,9 +79,9 @@ def label_of(text: str, variant: Variant) -> str:
 
 def own_network(variant: OwnVariant, classes: int, image_size: int) -> nn.Module:
     """The network, built by the user's code, whose text must be the one that the variant was described with."""
-    file = OwnFile(path=variant.path, module=variant.module)
+    file = file_of(variant)
     with torch.device("cpu"):  # what the file makes for itself is real, wherever its network is built
-        module = import_own(_found(file), variant.source)
+        module = import_own(file, variant.source)
     make = getattr(module, variant.name, None)
     if not callable(make):
         raise StudyError(f"{file.module or file.path} defines no class or function {variant.name}")
@@ -93,49 +92,20 @@ def own_network(variant: OwnVariant, classes: int, image_size: int) -> nn.Module
     return with_classifier(network, classes)
 
 
-def _found(file: OwnFile) -> OwnFile:
+def file_of(variant: OwnVariant | TimmVariant) -> OwnFile:
     """The file at the place where it was found, or, on another machine, the same module wherever it is installed."""
-    if not Path(file.path).is_file() and file.module:
-        return find_file(file.module)
-    if not Path(file.path).is_file():
-        raise StudyError(
-            f"{file.path} is not here, which this run's network is defined in: bring the file to that place"
-        )
-    return file
+    if Path(variant.path).is_file():
+        return OwnFile(path=variant.path, module=variant.module)
+    if variant.module:
+        return find_file(variant.module)
+    raise StudyError(
+        f"{variant.path} is not here, which this run's network is defined in: bring the file to that place"
+    )
 
 
 def _what(variant: OwnVariant | TimmVariant) -> str:
     named = variant.name if isinstance(variant, OwnVariant) else variant.model
     return f"{Path(variant.path).name}:{named}"
-
-
-# ---------------------------------------------------------------- registered with timm
-
-
-def registered(model: str) -> TimmVariant:
-    """The variant of a name of timm's. If it is not timm itself that knows it, but a file that was imported, with that
-    file, so that other processes can import it too."""
-    from study.models.timm_networks import import_timm
-
-    timm = import_timm()
-    if not timm.is_model(model):
-        return TimmVariant(model=model)
-    module = timm.model_entrypoint(model).__module__
-    if module.partition(".")[0] == "timm":
-        return TimmVariant(model=model)
-    path = getattr(sys.modules.get(module), "__file__", None)
-    if path is None:
-        raise StudyError(
-            f"timm:{model} was registered in a notebook or shell: put it into a Python file and import that"
-        )
-    file = OwnFile(path=str(Path(path).absolute()), module=module if "." in module else "")
-    return TimmVariant(model=model, source=file.source, path=file.path, module=file.module)
-
-
-def register(variant: TimmVariant) -> None:
-    """Import the file that registers a network with timm, unless this process did when it was the same text."""
-    if variant.source:
-        import_own(_found(OwnFile(path=variant.path, module=variant.module)), variant.source)
 
 
 # ---------------------------------------------------------------- checks
@@ -174,7 +144,8 @@ def check_network(variant: OwnVariant | TimmVariant, classes: int, image_size: i
                     f"{what} is not deterministic: in eval mode two forward passes of the same images differ; noise "
                     "belongs into training mode"
                 )
-        _check_gradient(what, variant, first.train(), forward, parameters)
+        first.train()
+        _check_gradient(what, variant, forward(), parameters)
 
 
 def _undecayed(what: str, variant: OwnVariant | TimmVariant, network: nn.Module) -> set[str]:
@@ -201,13 +172,8 @@ def _logits(
 
 
 def _check_gradient(
-    what: str,
-    variant: OwnVariant | TimmVariant,
-    network: nn.Module,
-    forward: Callable[[], Tensor],
-    parameters: list[nn.Parameter],
+    what: str, variant: OwnVariant | TimmVariant, logits_BK: Tensor, parameters: list[nn.Parameter]
 ) -> None:
-    logits_BK = forward()
     found: tuple[Tensor | None, ...] = ()
     if logits_BK.requires_grad:
         loss = F.cross_entropy(logits_BK, torch.arange(2) % logits_BK.shape[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -14,7 +15,8 @@ from study.config import TimmVariant
 from study.environment import install
 from study.errors import StudyError
 from study.models.interop import with_classifier
-from study.models.own_networks import register
+from study.models.own_networks import file_of
+from study.own_files import OwnFile, import_own
 
 # torchvision names these operators while it is imported, before it knows whether its compiled library was loaded.
 TORCHVISION_OPERATORS = {
@@ -50,15 +52,32 @@ def import_timm() -> ModuleType:
     return importlib.import_module("timm")
 
 
+def registered(model: str) -> TimmVariant:
+    """The variant of a name of timm's. If it is not timm itself that knows it, but a file that was imported, with that
+    file, so that other processes can import it too."""
+    timm = import_timm()
+    module = timm.model_entrypoint(model).__module__ if timm.is_model(model) else "timm"
+    if module.partition(".")[0] == "timm":
+        return TimmVariant(model=model)
+    path = getattr(sys.modules.get(module), "__file__", None)
+    if path is None:
+        raise StudyError(
+            f"timm:{model} was registered in a notebook or shell: put it into a Python file and import that"
+        )
+    file = OwnFile(path=str(Path(path).absolute()), module=module if "." in module else "")
+    return TimmVariant(model=model, source=file.source, path=file.path, module=file.module)
+
+
 def timm_network(variant: TimmVariant, classes: int, image_size: int) -> nn.Module:
     """timm's network of that name, for images of one side where it must know. Weights are random, never downloaded.
 
     Raises StudyError if timm is missing, has no such model, or cannot build it for this side.
     """
     timm = import_timm()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Overwriting .* in registry")  # the experiment's file, imported once more
-        register(variant)
+    if variant.source:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Overwriting .* in registry")  # the experiment's file, imported once more
+            import_own(file_of(variant), variant.source)
     if not timm.is_model(variant.model):
         raise StudyError(f"timm {timm.__version__} has no model named {variant.model!r}: see timm.list_models()")
     try:
