@@ -23,35 +23,34 @@ def inner_width(width: int, head_dim: int) -> int:
     return max(1, (2 * width + head_dim) // (2 * head_dim)) * head_dim
 
 
+def offsets(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """How many rows and how many columns a query lies below and right of a key: int64 (N, N) each."""
+    row_N = torch.arange(height).repeat_interleave(width)
+    column_N = torch.arange(width).repeat(height)
+    return row_N[:, None] - row_N, column_N[:, None] - column_N
+
+
 def relative_index(height: int, width: int) -> Tensor:
     """Where in a flattened (2H-1) x (2W-1) table the bias of a pair of positions stands: int64 (N, N).
 
     Query (i, j) and key (i', j') read the entry [i - i' + H - 1, j - j' + W - 1] (appendix A.1, counted from 0).
     """
-    row_N = torch.arange(height).repeat_interleave(width)
-    column_N = torch.arange(width).repeat(height)
-    row_NN = row_N[:, None] - row_N[None, :] + height - 1
-    column_NN = column_N[:, None] - column_N[None, :] + width - 1
-    return row_NN * (2 * width - 1) + column_NN
+    rows_NN, columns_NN = offsets(height, width)
+    return (rows_NN + height - 1) * (2 * width - 1) + columns_NN + width - 1
 
 
 def neighbourhood(height: int, width: int, window: int) -> Tensor:
     """Which keys lie in the `window` x `window` square around a query: bool (N, N)."""
-    row_N = torch.arange(height).repeat_interleave(width)
-    column_N = torch.arange(width).repeat(height)
-    far_rows = (row_N[:, None] - row_N[None, :]).abs() > window // 2
-    far_columns = (column_N[:, None] - column_N[None, :]).abs() > window // 2
-    return ~(far_rows | far_columns)
+    rows_NN, columns_NN = offsets(height, width)
+    return (rows_NN.abs() <= window // 2) & (columns_NN.abs() <= window // 2)
 
 
 def resample(table_CHW: Tensor, sides: tuple[int, ...]) -> Tensor:
     """A learned table for other sides, by bilinear interpolation (appendix A.1): (C, H, W) -> (C, H', W').
 
     With half-pixel centres and without antialiasing, TensorFlow's default; the paper does not say. So the middle of a
-    bias table, offset 0, stays in the middle. At equal sides the table is returned as it is.
+    bias table, offset 0, stays in the middle.
     """
-    if tuple(table_CHW.shape[1:]) == tuple(sides):
-        return table_CHW
     return F.interpolate(table_CHW[None], size=tuple(sides), mode="bilinear", align_corners=False)[0]
 
 
