@@ -24,28 +24,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.config import STUDY_VARIANTS, CoAtNetVariant, Data, Fractals, Run, Training, Variant, ViTRelVariant
+from study.config import STUDY_VARIANTS, CoAtNetVariant, Data, Fractals, Run, Training, Variant, ViTRelVariant, override
 from study.errors import StudyError, last_line
 from study.sweep.executors.local import ONE_THREAD
 
+Ratio = dict[str, Any]  # of `ratio`
 BATCH, SIDE, CLASSES = 128, 32, 100
 DEPTHS, WIDTHS, STRIDES = (2, 2, 2, 2, 2), (32, 48, 96, 192, 256), (2, 1, 2, 2, 2)  # timm needs heads that fit
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times as fast the first side is as the second, over rounds; `speed` is the first's, in images/s."""
-
-    name: str
-    minimum: float
-    median: float
-    speed: float
-    rounds: int
 
 
 def bench_variant(name: str) -> Variant:
@@ -177,16 +166,10 @@ def further_run(rounds: int) -> tuple[float, float]:
     plan = make_plan(quick)
     speeds = measure(plan.variants, quick.training, plan.classes, quick.data.image_size, slots("cpu", 1))
     whole = estimate([whole_run(plan, speeds[run.label]) for run in plan.runs], 1) / len(plan.runs)
-    recipe = quick.training
-    once = recipe.model_copy(
-        update={"epochs": None, "samples": recipe.batch_size, "evaluations": None, "probe_size": recipe.batch_size}
-    )
-    assert quick.data.fractals is not None
-    few = quick.data.fractals.model_copy(
-        update={"train_images": recipe.batch_size, "test_images": quick.data.fractals.classes}
-    )
-    data = quick.data.model_copy(update={"fractals": few})
-    short = quick.model_copy(update={"data": data, "training": once, "claims": ()})
+    batch = str(quick.training.batch_size)
+    once = {"training.epochs": "null", "training.samples": batch, "training.evaluations": "null"}
+    few = {"training.probe_size": batch, "data.fractals.train_images": batch}
+    short = override(quick, {**once, **few, "data.fractals.test_images": str(plan.classes), "claims": "[]"})
     with tempfile.TemporaryDirectory() as folder:
         for seeds in (range(1), range(1, 1 + rounds)):  # the first of them import and load
             store = Store.create(Path(folder), short.model_copy(update={"seeds": tuple(seeds)}))
@@ -212,9 +195,15 @@ def interleaved(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 
 
 def ratio(name: str, ours: list[float], theirs: list[float], images: int) -> Ratio:
-    """Round by round, then minimum and median."""
+    """How many times as fast the first side is as the second, over rounds; `speed` is the first's, in images/s."""
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return Ratio(name, min(ratios), statistics.median(ratios), images / min(ours), len(ratios))
+    return {
+        "name": name,
+        "minimum": min(ratios),
+        "median": statistics.median(ratios),
+        "speed": images / min(ours),
+        "rounds": len(ratios),
+    }
 
 
 def run_bench(rounds: int, layouts: tuple[str, ...] = STUDY_VARIANTS) -> dict[str, Any]:
@@ -244,7 +233,7 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
     ratios = [ratio for name in order["layouts"] for ratio in networks(name, order["rounds"])]
     ratios.append(harness(order["rounds"]))
     return {
-        "ratios": [asdict(ratio) for ratio in ratios],
+        "ratios": ratios,
         "fractals_per_second": fractals(order["rounds"]),
         "stream_share": streams(order["rounds"]),
         "further_run": further_run(order["rounds"]),
