@@ -192,7 +192,8 @@ def _import_module(file: OwnFile, source: str) -> ModuleType:
 def beside(file: OwnFile, source: str = "") -> Iterator[None]:
     """What lies beside a file can be imported in the block, and is that file's alone."""
     key = digest([file.path, source])
-    names = set() if file.module else {_top(other, file.folder) for other in file.files() if other != Path(file.path)}
+    near = set() if file.module else file.files() - {Path(file.path)}
+    names = {other.relative_to(file.folder).parts[0].removesuffix(".py") for other in near}
 
     def taken() -> dict[str, ModuleType]:
         found = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
@@ -209,10 +210,6 @@ def beside(file: OwnFile, source: str = "") -> Iterator[None]:
     finally:
         _kept[key] = taken()
         sys.modules.update(others)
-
-
-def _top(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).parts[0].removesuffix(".py")
 
 
 @contextmanager

@@ -60,8 +60,8 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
         if switches or not own_amount:
             raise StudyError(f"{where}timm: is followed by the name of one of timm's networks, without switches")
         return _timm(name.partition(":")[2], budget)
-    if own_reference(name) is not None:
-        return own_variant(text, budget, files)
+    if (reference := own_reference(name)) is not None:
+        return own_variant(reference, switches, budget, files, where)
     if "?" in switches.values():
         raise StudyError(f"{where}only networks of one's own have free switches; the layouts' sizes are always found")
     values = {key: _json(value) for key, value in switches.items()}
@@ -78,9 +78,8 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
         return described
     if name in STUDY_VARIANTS or set(name) <= set("CT-"):
         return _layout(name, budget, values, where)
-    names = [*STUDY_VARIANTS, "any layout such as T-T-T-T", *MEMBERS, *PUBLISHED, "timm:NAME", "FILE.py:NAME"]
-    known = ", ".join(names)
-    raise StudyError(f"there is no variant {name!r}: known are {known}")
+    known = [*STUDY_VARIANTS, "any layout such as T-T-T-T", *MEMBERS, *PUBLISHED, "timm:NAME", "FILE.py:NAME"]
+    raise StudyError(f"there is no variant {name!r}: known are {', '.join(known)}")
 
 
 def is_published(text: str) -> bool:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.config import OwnVariant, TimmVariant, Variant, label_with, own_reference, parse_variant
+from study.config import OwnVariant, TimmVariant, Variant, label_with, parse_variant
 from study.errors import StudyError
 from study.models.interop import with_classifier
 from study.models.sizing import TOLERANCE, Budget
@@ -31,16 +31,14 @@ LARGEST_SWITCH = 2**16  # that is tried for a free one
 MOST_REFUSED = 2**8  # numbers that a network may refuse before it takes one
 
 
-def own_variant(text: str, budget: Budget, files: Mapping[str, str]) -> OwnVariant:
+def own_variant(
+    reference: tuple[str, str], switches: Mapping[str, str], budget: Budget, files: Mapping[str, str], where: str
+) -> OwnVariant:
     """The network that a reference names, checked; a free switch, `[width=?]`, gets the value that meets `budget`.
 
-    `files` says where files lie that are not found from the current folder on. Raises StudyError for whatever is wrong
-    with the file, with the network (`check_network`), or with the budget.
+    `files` says where files lie that are not found from the current folder on. Raises StudyError, which begins with
+    `where`, for whatever is wrong with the file, with the network (`check_network`), or with the budget.
     """
-    name, switches = parse_variant(text)
-    reference = own_reference(name)
-    assert reference is not None
-    where = f"variant {text}: "
     for key in ("classes", "image_size"):
         if key in switches:
             raise StudyError(f"{where}{key} is given by the data: leave it out")
