@@ -133,12 +133,10 @@ def meets(amounts: npt.ArrayLike, budget: Budget) -> np.ndarray:
 def _choose(name: str, candidates: Candidates, budget: Budget, reference: bool) -> list[int]:
     """The shape that fits and lies nearest to the published proportions; with `reference`, first to the other cost of
     C-C-T-T, the paper's own layout, whose shape is found by proportions alone."""
-    fits = fitting(name, candidates.amounts, budget)
-    distance = candidates.distance.copy()
+    distance = np.where(fitting(name, candidates.amounts, budget), candidates.distance, np.inf)
     if reference and (other := _reference(budget)) is not None:
         # whole percents first, so that a shape far off the proportions is not taken for a gain of a few multiply-adds
         distance += 1e3 * np.round(np.abs(np.log(candidates.others / other)), 2)
-    distance[~fits] = np.inf
     chosen: list[int] = candidates.shapes[distance.argmin()].tolist()
     return chosen
 
