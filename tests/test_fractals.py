@@ -81,6 +81,21 @@ def test_images_of_this_version_have_not_changed():
     assert (fractals.VERSION, hashlib.sha256(images.numpy().tobytes()).hexdigest()[:12]) == (2, "0dc7ce2a22e2")
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_torchs_default_type_changes_no_image(dtype):
+    """A user's own file may set it."""
+    expected = draw(torch.arange(400))
+    try:
+        torch.set_default_dtype(dtype)
+        fractals.codes.cache_clear()
+        fractals.addresses.cache_clear()
+        assert torch.equal(draw(torch.arange(400)), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        fractals.codes.cache_clear()
+        fractals.addresses.cache_clear()
+
+
 def test_square_roots_are_exactly_rounded():
     """A float64's root, rounded to float32, is the exactly rounded one; torch's, by MKL, is not on some processors."""
     numbers = torch.rand(1_000_000, generator=torch.Generator().manual_seed(0))

@@ -66,10 +66,15 @@ LOOK = {  # what an instance draws, and how many numbers each takes
 # ---------------------------------------------------------------- affine maps, exactly rounded
 
 
+def either(condition: Tensor, yes: float, no: float) -> Tensor:
+    """float32, `yes` where the condition holds; of two plain numbers `torch.where` makes torch's default type."""
+    return torch.full_like(condition, no, dtype=torch.float32).masked_fill(condition, yes)
+
+
 def rotation(u: Tensor) -> Tensor:
     """Rotations (..., 2, 2) from two uniform numbers (..., 2): tan(angle / 2) in [-1, 1), and a half turn or none."""
     tangent = 2 * u[..., 0] - 1
-    radius = torch.where(u[..., 1] < 0.5, -1.0, 1.0) / (1 + tangent * tangent)
+    radius = either(u[..., 1] < 0.5, -1.0, 1.0) / (1 + tangent * tangent)
     cosine, sine = (1 - tangent * tangent) * radius, 2 * tangent * radius
     return torch.stack((cosine, -sine, sine, cosine), -1).unflatten(-1, (2, 2))
 
@@ -131,16 +136,16 @@ def _draw_codes(seed: int, maps: int, indices_B: Tensor) -> list[tuple[Tensor, T
         1, (maps, 10)
     )
     share_BN = 0.3 + u_BND[..., 1]
-    total_B1 = sum(share_BN.split(1, dim=1), torch.zeros(1))
+    total_B1 = sum(share_BN.split(1, dim=1), share_BN.new_zeros(1))
     area_BN = share_BN / total_B1 * (AREA[0] + (AREA[1] - AREA[0]) * u_BND[:, :1, 0])
     ratio_BN = FLATTEST + (1 - FLATTEST) * u_BND[..., 2]
     larger_BN = root(area_BN / ratio_BN)
-    smaller_BN = larger_BN * ratio_BN * torch.where(u_BND[..., 3] < 0.5, -1.0, 1.0)
+    smaller_BN = larger_BN * ratio_BN * either(u_BND[..., 3] < 0.5, -1.0, 1.0)
     stretch_BN22 = torch.diag_embed(torch.stack((larger_BN, smaller_BN), -1))
     linear_BN22 = product(product(rotation(u_BND[..., 4:6]), stretch_BN22), rotation(u_BND[..., 6:8]))
     codes_BN23 = torch.cat((linear_BN22, 2 * u_BND[..., 8:10, None] - 1), -1)
 
-    corner_B = torch.zeros(len(codes_BN23))
+    corner_B = codes_BN23.new_zeros(len(codes_BN23))
     pixel_BP = pixels(*attractor(codes_BN23, POINTS_PER_PIXEL * GRID**2), corner_B + GRID, corner_B, corner_B, GRID)
     grid_BS = totals(pixel_BP, torch.ones(1, dtype=torch.int32), GRID) > 0
     return list(zip(codes_BN23, grid_BS, larger_BN.amax(1), strict=True))
@@ -172,8 +177,8 @@ def attractor(maps_BN23: Tensor, points: int) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=32)
 def addresses(maps: int, length: int, device: torch.device) -> Tensor:
     """Colour coordinate (P,) of each word, 0-255: halved and moved by each letter, so the last applied weighs most."""
-    coordinate_P = torch.full((1,), 0.5, device=device)
-    letter_N1 = torch.arange(maps, device=device)[:, None] / (maps - 1)
+    coordinate_P = torch.full((1,), 0.5, dtype=torch.float32, device=device)
+    letter_N1 = torch.arange(maps, dtype=torch.float32, device=device)[:, None] / (maps - 1)
     for _ in range(length):
         coordinate_P = ((coordinate_P + letter_N1) / 2).flatten()
     return (255 * coordinate_P).int()
@@ -205,7 +210,7 @@ def totals(pixel_BP: Tensor, values_P: Tensor, side: int) -> Tensor:
 
 def colours(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     """HSV to RGB: three (B, A) of any hue, saturation and value in [0, 1], to (B, A, C)."""
-    sector = hue[..., None] * 6 + torch.tensor([5.0, 3.0, 1.0], device=hue.device)
+    sector = hue[..., None] * 6 + hue.new_tensor([5.0, 3.0, 1.0])
     sector = sector - 6 * (sector / 6).floor()
     ramp = torch.minimum(sector, 4 - sector).clamp(0, 1)
     return value[..., None] * (1 - saturation[..., None] * ramp)
@@ -224,10 +229,10 @@ def instances(codes_BN23: Tensor, draw: dict[str, Tensor], jitter: float) -> Ten
 
 def figure(draw: dict[str, Tensor], dark_B1: Tensor, address_BS: Tensor) -> Tensor:
     """Colours of the attractor (B, C, S*S): three of similar hue along the address, bright on a dark ground."""
-    spread_A = torch.tensor([0.0, 0.2, 0.4], device=dark_B1.device)
+    spread_A = address_BS.new_tensor([0.0, 0.2, 0.4])
     hue_BA = draw["hues"][:, :1] + spread_A * (2 * draw["hues"][:, 1:] - 1)
-    saturation_BA = torch.where(dark_B1, 0.4, 0.6) + torch.where(dark_B1, 0.6, 0.4) * draw["saturations"]
-    value_BA = torch.where(dark_B1, 0.65, 0.15) + torch.where(dark_B1, 0.35, 0.55) * draw["values"]
+    saturation_BA = either(dark_B1, 0.4, 0.6) + either(dark_B1, 0.6, 0.4) * draw["saturations"]
+    value_BA = either(dark_B1, 0.65, 0.15) + either(dark_B1, 0.35, 0.55) * draw["values"]
     first_BC1, middle_BC1, last_BC1 = colours(hue_BA, saturation_BA, value_BA)[..., None].unbind(1)
     first_B1S, last_B1S = (1 - 2 * address_BS[:, None]).clamp(min=0), (2 * address_BS[:, None] - 1).clamp(min=0)
     return first_BC1 * first_B1S + middle_BC1 * (1 - first_B1S - last_B1S) + last_BC1 * last_B1S
@@ -237,10 +242,10 @@ def ground(draw: dict[str, Tensor], dark_B1: Tensor, side: int) -> Tensor:
     """Background (B, C, S*S): a gradient between two colours, dark or bright, in any direction."""
     hue_B1, spread_B1 = draw["ground_hues"].split(1, dim=1)
     hue_BA = torch.cat((hue_B1, hue_B1 + 0.6 * (spread_B1 - 0.5)), 1)
-    saturation_BA = draw["ground_saturations"] * torch.where(dark_B1, 0.9, 0.5)
+    saturation_BA = draw["ground_saturations"] * either(dark_B1, 0.9, 0.5)
     value_BA = torch.where(dark_B1, 0.35 * draw["ground_values"], 0.75 + 0.25 * draw["ground_values"])
     first_BC1, second_BC1 = colours(hue_BA, saturation_BA, value_BA)[..., None].unbind(1)
-    axis_S = (torch.arange(side, device=dark_B1.device) + 0.5) / side - 0.5
+    axis_S = (torch.arange(side, dtype=torch.float32, device=dark_B1.device) + 0.5) / side - 0.5
     direction_B22 = 0.7 * rotation(draw["ground_direction"])[..., None]
     along_B1S = direction_B22[:, 0, 0, :, None] * axis_S[:, None] + direction_B22[:, 1, 0, :, None] * axis_S + 0.5
     along_B1S = along_B1S.flatten(1)[:, None]
@@ -255,7 +260,7 @@ def render(codes_BN23: Tensor, u_BD: Tensor, side: int, jitter: float) -> Tensor
     size_B = side * (0.6 + 0.4 * draw["size"][:, 0])
     pixel_BP = pixels(x_BP, y_BP, size_B, draw["place"][:, 0], draw["place"][:, 1], side)
 
-    count_BS = totals(pixel_BP, torch.ones(1, dtype=torch.int32, device=device), side)
+    count_BS = totals(pixel_BP, torch.ones(1, dtype=torch.int32, device=device), side).float()
     address_BS = totals(pixel_BP, addresses(maps, word_length(maps, points), device), side) / (255 * count_BS.clamp(1))
     cover_B1S = (count_BS / (count_BS + 0.5 * x_BP.shape[1] / side**2))[:, None]
     dark_B1 = draw["dark"] < 0.5
