@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from study.data.sources import (
 )
 from study.errors import StudyError
 from study.own_files import OwnFile, beside, blamed, import_own, plain_value
+
+Blame = Callable[[], AbstractContextManager[None]]  # whatever is raised within is the user's code's fault
 
 
 def recipe(path: Path, name: str, switches: Mapping[str, str]) -> list[Any]:
@@ -44,7 +48,8 @@ def source(path: Path, name: str, switches: Mapping[str, str], side: int) -> Sou
     make = getattr(import_own(file, file.source), name, None)
     if not callable(make):
         raise StudyError(f"{path} defines no function {name}")
-    with blamed(str(path), name), beside(file, file.source):
+    blame = partial(blamed, str(path), name)
+    with blame(), beside(file, file.source):
         given: dict[str, Any] = {key: plain_value(text) for key, text in switches.items()}
         if "image_size" in inspect.signature(make).parameters:
             given.setdefault("image_size", side)
@@ -57,13 +62,13 @@ def source(path: Path, name: str, switches: Mapping[str, str], side: int) -> Sou
     train, test = result[:2]
     names = result[2] if len(result) == 3 else getattr(train, "classes", None)
     return Source(
-        _split(train, f"{what}, train", path, name, side),
-        _split(test, f"{what}, test", path, name, side),
+        _split(train, f"{what}, train", blame, side),
+        _split(test, f"{what}, test", blame, side),
         None if names is None else tuple(map(str, names)),
     )
 
 
-def _split(split: Any, what: str, path: Path, name: str, side: int) -> Blocks:
+def _split(split: Any, what: str, blame: Blame, side: int) -> Blocks:
     if isinstance(split, tuple | list) and len(split) == 2 and getattr(split[0], "ndim", 0) >= 3:
         images, labels = as_array(split[0], f"{what} images"), whole_labels(split[1], f"{what} labels")
         if images.dtype.kind == "f" and not np.isfinite(images).all():
@@ -74,30 +79,23 @@ def _split(split: Any, what: str, path: Path, name: str, side: int) -> Blocks:
         return in_pieces(images, labels, last, side)
     if not hasattr(split, "__len__") or not hasattr(split, "__getitem__"):
         raise StudyError(f"{what} is {type(split).__name__}: give images and labels, or a sequence of (image, label)")
-    with blamed(str(path), name):
+    with blame():
         count = len(split)
-    return Blocks(count, _pieces(split, count, what, path, name, side))
+    return Blocks(count, _pieces(split, count, what, blame, side))
 
 
-def _pieces(split: Any, count: int, what: str, path: Path, name: str, side: int) -> Pieces:
+def _pieces(split: Any, count: int, what: str, blame: Blame, side: int) -> Pieces:
     images, labels = [], []
-    for number, (image, label) in enumerate(
-        tqdm(_pairs(split, count, what, path, name), f"preparing {what}", count, disable=None, leave=False)
-    ):
-        images.append(one_image(image, side, f"image {number} of {what}"))
-        labels.append(_label(label, f"label {number} of {what}"))
-        if len(images) == AT_ONCE or number == count - 1:
-            yield np.stack(images), np.array(labels, np.int64)
-            images, labels = [], []
-
-
-def _pairs(split: Any, count: int, what: str, path: Path, name: str) -> Iterator[tuple[Any, Any]]:
-    for number in range(count):
-        with blamed(str(path), name):
+    for number in tqdm(range(count), f"preparing {what}", disable=None, leave=False):
+        with blame():
             pair = split[number]
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise StudyError(f"item {number} of {what} is {type(pair).__name__}, not a pair (image, label)")
-        yield pair[0], pair[1]
+        images.append(one_image(pair[0], side, f"image {number} of {what}"))
+        labels.append(_label(pair[1], f"label {number} of {what}"))
+        if len(images) == AT_ONCE or number == count - 1:
+            yield np.stack(images), np.array(labels, np.int64)
+            images, labels = [], []
 
 
 def _label(label: Any, what: str) -> int:
