@@ -40,6 +40,7 @@ BAD_INPUT = {
     "a setting of the wrong type": (["sweep", "-o", "training.lr=fast"], "training.lr"),
     "a setting without value": (["sweep", "-o", "training.lr"], "-o 'training.lr' is not key=value"),
     "a scheduler's without value": (["sweep", "--on", "slurm", "--slurm", "gpu"], "--slurm 'gpu' is not key=value"),
+    "a setting of another executor": (["sweep", "--ray", "num_gpus=1"], "--ray num_gpus=1 goes with --on ray"),
     "no seeds": (["sweep", "--seeds", "none"], "list of whole numbers"),
     "a bad duration": (["sweep", "--time-limit", "soon"], "not a duration"),
     "a device that is not here": (["sweep", "--device", "cuda:99"], "cuda"),

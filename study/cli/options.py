@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -40,10 +43,6 @@ DataDir = Annotated[
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-o", help="Any setting: -o training.lr=3e-4")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.", autocompletion=completion.folders)]
-File = Annotated[
-    Path | None,
-    typer.Argument(metavar="[EXPERIMENT.py]", help="By default quick; with --dataset generalization."),
-]
 Dataset = Annotated[
     str | None,
     typer.Option(
@@ -71,25 +70,8 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixel
 BatchSize = Annotated[int | None, typer.Option(help="Images in a training step.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 for autocast.")]
-OrAuto = Annotated[
-    str | None, typer.Option(help="fp32, bf16 for autocast, or auto: the faster one here, unless the folder has one.")
-]
-Samples = Annotated[str | None, typer.Option(help="Images seen in training, such as 200K, instead of --epochs.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
 TrainSize = Annotated[int | None, typer.Option(help="A class-balanced subset of the training images.")]
-Out = Annotated[Path | None, typer.Option(help="Results folder; by default results/EXPERIMENT-DATASET.")]
-On = Annotated[str, typer.Option(help="Where agents run: local, slurm or ray.")]
-Agents = Annotated[
-    int | None, typer.Option("--agents", "--jobs", min=1, help="Agents at a time: in all on CPU, per GPU on CUDA.")
-]
-Slurm = Annotated[list[str] | None, typer.Option(help="An option of sbatch: --slurm partition=gpu")]
-Ray = Annotated[list[str] | None, typer.Option(help="A resource of each agent: --ray num_gpus=1")]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster: ray://HOST:PORT or auto.")]
-Wandb = Annotated[str, typer.Option(help="off, offline or online.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Measure, say how long it will take, and stop.")]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")]
-TimeLimit = Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")]
 
 
 def _say_version(asked: bool) -> None:
@@ -107,6 +89,31 @@ def study(
     ] = False,
 ) -> None:
     """Before any verb."""
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb that takes dataclasses: on the command line each of their fields is an option of its own."""
+    kinds = get_type_hints(verb, include_extras=True)
+    groups = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
+    parameters = []
+    for name, own in inspect.signature(verb).parameters.items():
+        if name not in groups:
+            parameters.append(own.replace(annotation=kinds[name]))
+            continue
+        inside = get_type_hints(groups[name], include_extras=True)
+        for each in fields(groups[name]):
+            parameters.append(own.replace(name=each.name, default=each.default, annotation=inside[each.name]))
+
+    @wraps(verb)
+    def taken_apart(**given: Any) -> None:
+        taken = {
+            name: kind(**{each.name: given.pop(each.name) for each in fields(kind)}) for name, kind in groups.items()
+        }
+        verb(**taken, **given)
+
+    taken_apart.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    taken_apart.__annotations__ = {each.name: each.annotation for each in parameters}
+    return taken_apart
 
 
 def chosen_experiment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,37 +13,24 @@ import typer
 from rich.console import Console
 
 from study.cli.options import (
-    Address,
-    Agents,
     BatchSize,
     Budget,
     DataDir,
     Dataset,
     Device,
-    DryRun,
     Epochs,
-    FailFast,
-    File,
     Geometry,
     ImageSize,
     Json,
     Match,
-    On,
-    OrAuto,
-    Out,
     Precision,
-    Ray,
-    RetryFailed,
-    Samples,
     Settings,
-    Slurm,
-    TimeLimit,
     TrainSize,
     Variants,
-    Wandb,
     app,
     chosen_experiment,
     console,
+    grouped,
     remarks,
 )
 from study.errors import StudyError
@@ -53,36 +41,95 @@ if TYPE_CHECKING:
     from study.config import Experiment
     from study.designs import Design, Options
 
+Samples = Annotated[str | None, typer.Option(help="Images seen in training, such as 200K, instead of --epochs.")]
+Wandb = Annotated[str, typer.Option(help="off, offline or online.")]
+
+
+@dataclass(frozen=True)
+class What:
+    """What is trained: the options of sweep and tune that make an experiment."""
+
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.py]", help="By default quick; with --dataset generalization.")
+    ] = None
+    dataset: Dataset = None
+    variants: Variants = None
+    epochs: Epochs = None
+    samples: Samples = None
+    train_size: TrainSize = None
+    budget: Budget = None
+    match: Match = None
+    geometry: Geometry = None
+    image_size: ImageSize = None
+    batch_size: BatchSize = None
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, bf16 for autocast, or auto: the faster one here, unless the folder has one."),
+    ] = None
+    settings: Settings = None
+
+    def experiment(self, seeds: str | None = None) -> Experiment:
+        """The experiment; `--precision auto` says nothing of it yet."""
+        said = None if self.precision == "auto" else self.precision
+        return chosen_experiment(**(vars(self) | {"precision": said}), seeds=seeds)
+
+    def at_precision(self, experiment: Experiment, options: Options, say: Console) -> Experiment:
+        """With `--precision auto` resolved, the default of the study itself: `study sweep --dataset cifar100`."""
+        from study import parsing
+        from study.designs import with_precision
+
+        if "training.precision" in parsing.assignments(self.settings or []):  # -o comes last and wins
+            return experiment
+        by_default = self.precision is None and self.file is None and experiment.name == "generalization"
+        return with_precision(experiment, options, say) if self.precision == "auto" or by_default else experiment
+
+
+@dataclass(frozen=True)
+class How:
+    """How it is run: the options that sweep, transfer and tune share."""
+
+    out: Annotated[Path | None, typer.Option(help="Results folder; by default results/EXPERIMENT-DATASET.")] = None
+    on: Annotated[str, typer.Option(help="Where agents run: local, slurm or ray.")] = "local"
+    agents: Annotated[
+        int | None, typer.Option("--agents", "--jobs", min=1, help="Agents at a time: in all on CPU, per GPU on CUDA.")
+    ] = None
+    slurm: Annotated[list[str] | None, typer.Option(help="An option of sbatch: --slurm partition=gpu")] = None
+    ray: Annotated[list[str] | None, typer.Option(help="A resource of each agent: --ray num_gpus=1")] = None
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster: ray://HOST:PORT or auto.")] = None
+    device: Device = "auto"
+    data_dir: DataDir = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, say how long it will take, and stop.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False
+    time_limit: Annotated[str | None, typer.Option(help="Checkpoint and leave after this long, such as 9m.")] = None
+
+    def options(self, wandb: str = "off") -> Options:
+        """As designs take them. Raises StudyError for settings of an executor that is not the one chosen."""
+        from study import parsing, tracking
+        from study.designs import Options
+
+        given: dict[str, Any] = vars(self) | {"wandb": wandb}
+        chosen: dict[str, str] = {}
+        for name, example in (("slurm", "partition=gpu"), ("ray", "num_gpus=1")):
+            settings = given.pop(name) or []
+            if settings and self.on != name:
+                raise StudyError(f"--{name} {settings[0]} goes with --on {name}")
+            chosen |= parsing.assignments(settings, f"--{name}", example)
+        tracking.check(wandb)
+        time_limit = given.pop("time_limit")
+        deadline = time.monotonic() + parsing.seconds(time_limit) if time_limit else None
+        command = shlex.join(["study", *sys.argv[1:]])
+        return Options(**given, settings=chosen, deadline=deadline, command=command)
+
 
 @app.command()
+@grouped
 def sweep(
-    file: File = None,
-    dataset: Dataset = None,
-    variants: Variants = None,
+    *,
     seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2 or 0-4.")] = None,
-    epochs: Epochs = None,
-    samples: Samples = None,
-    train_size: TrainSize = None,
-    budget: Budget = None,
-    match: Match = None,
-    geometry: Geometry = None,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = None,
-    precision: OrAuto = None,
-    settings: Settings = None,
-    out: Out = None,
-    on: On = "local",
-    agents: Agents = None,
-    slurm: Slurm = None,
-    ray: Ray = None,
-    address: Address = None,
-    device: Device = "auto",
-    data_dir: DataDir = None,
+    what: What,
+    how: How,
     wandb: Wandb = "off",
-    dry_run: DryRun = False,
-    fail_fast: FailFast = False,
-    retry_failed: RetryFailed = False,
-    time_limit: TimeLimit = None,
     until_decided: Annotated[bool, typer.Option(help="Add seeds in stated looks until the claim is decided.")] = False,
     max_seeds: Annotated[
         int | None, typer.Option(min=2, help="The most seeds of --until-decided; 20 if unsaid.")
@@ -93,33 +140,28 @@ def sweep(
     from study.designs import InLooks, Plain, Sizes
     from study.sweep.plan import Facts, experiment_file
 
-    experiment = chosen_experiment(
-        file, dataset, variants, seeds=seeds, budget=budget, match=match, geometry=geometry, image_size=image_size,
-        epochs=epochs, samples=samples, train_size=train_size, batch_size=batch_size, precision=said(precision),
-        settings=settings,
-    )  # fmt: skip
-    options = chosen_options(
-        out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
-        wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
-    )  # fmt: skip
+    experiment = what.experiment(seeds)
+    options = how.options(wandb)
     say = remarks if as_json else console
-    if file is None and experiment.name == "generalization":
+    if what.file is None and experiment.name == "generalization":
         tell(f"a smaller one, of an hour on two cores: study sweep {experiment_file('generalization_small')}", say)
-    experiment = at_precision(experiment, precision, file, settings, options, say)
+    experiment = what.at_precision(experiment, options, say)
     design: Design
     if max_seeds and not until_decided:
         raise StudyError("--max-seeds goes with --until-decided")
     if until_decided:
         design = InLooks(experiment, options, say, max_seeds or 20)
     elif experiment.parts:
-        design = Sizes(experiment, options, Facts(data_dir))
+        design = Sizes(experiment, options, Facts(how.data_dir))
     else:
         design = Plain(experiment, options)
     carry_out_and_show(design, options, say, as_json)
 
 
 @app.command()
+@grouped
 def transfer(
+    *,
     folder: Annotated[Path | None, typer.Argument(metavar="[FROM_DIR]", help="A pretraining sweep's results.")] = None,
     file: Annotated[
         Path | None, typer.Option("--experiment", help="Defines `transfer` and `linear_probe`, the two recipes.")
@@ -137,21 +179,10 @@ def transfer(
     train_size: TrainSize = None,
     freeze: Annotated[bool, typer.Option("--freeze", help="Linear probing: train the classifier alone.")] = False,
     scratch: Annotated[bool, typer.Option(help="Train the same networks from scratch too, as the control.")] = True,
-    settings: Settings = None,
-    out: Out = None,
-    on: On = "local",
-    agents: Agents = None,
-    slurm: Slurm = None,
-    ray: Ray = None,
-    address: Address = None,
-    device: Device = "auto",
     precision: Precision = None,
-    data_dir: DataDir = None,
+    settings: Settings = None,
+    how: How,
     wandb: Wandb = "off",
-    dry_run: DryRun = False,
-    fail_fast: FailFast = False,
-    retry_failed: RetryFailed = False,
-    time_limit: TimeLimit = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune every network of a finished sweep on other images, and compare. The same command continues."""
@@ -185,20 +216,17 @@ def transfer(
     else:
         assert folder is not None
         sources = sources_of_folder(folder, parsing.names(variants) if variants else None, wanted)
-    options = chosen_options(
-        out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
-        wandb=wandb, dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
-    )  # fmt: skip
+    options = how.options(wandb)
     say = remarks if as_json else console
     sides = tuple(image_size or [sources.networks[0].start.image_size])
     carry_out_and_show(Transfer(template, options, sources, sides, scratch, say), options, say, as_json)
 
 
 @app.command()
+@grouped
 def tune(
-    file: File = None,
-    dataset: Dataset = None,
-    variants: Variants = None,
+    *,
+    what: What,
     seeds: Annotated[str | None, typer.Option(help="Those of the tuning runs, apart from the experiment's.")] = None,
     rates: Annotated[
         str | None, typer.Option(help="The grid, such as 3e-4,1e-3,3e-3; by default the recipe's, a third, 3 times it.")
@@ -206,28 +234,7 @@ def tune(
     part: Annotated[float, typer.Option(min=0.01, max=0.5, help="Of the training images, to validate on.")] = 0.2,
     grow: Annotated[bool, typer.Option(help="Try further rates where a choice lies at the grid's edge.")] = True,
     tuning_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the tuning runs alone.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="The recipe's passes over the training images.")] = None,
-    samples: Samples = None,
-    train_size: TrainSize = None,
-    budget: Budget = None,
-    match: Match = None,
-    geometry: Geometry = None,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = None,
-    settings: Settings = None,
-    out: Out = None,
-    on: On = "local",
-    agents: Agents = None,
-    slurm: Slurm = None,
-    ray: Ray = None,
-    address: Address = None,
-    device: Device = "auto",
-    precision: OrAuto = None,
-    data_dir: DataDir = None,
-    dry_run: DryRun = False,
-    fail_fast: FailFast = False,
-    retry_failed: RetryFailed = False,
-    time_limit: TimeLimit = None,
+    how: How,
     as_json: Json = False,
 ) -> None:
     """Choose each variant's learning rate on a validation split; a sweep into the same folder then uses the choice."""
@@ -236,11 +243,7 @@ def tune(
     from study.designs.rates import SEEDS
     from study.sweep.plan import Facts
 
-    experiment = chosen_experiment(
-        file, dataset, variants, budget=budget, match=match, geometry=geometry, image_size=image_size,
-        epochs=epochs, samples=samples, train_size=train_size, batch_size=batch_size, precision=said(precision),
-        settings=settings,
-    )  # fmt: skip
+    experiment = what.experiment()
     grid = Grid(
         rates=parsing.numbers(rates) if rates else None,
         seeds=parsing.whole_numbers(seeds) if seeds else SEEDS,
@@ -248,53 +251,10 @@ def tune(
         epochs=tuning_epochs,
         grow=grow,
     )
-    options = chosen_options(
-        out=out, on=on, agents=agents, slurm=slurm, ray=ray, address=address, device=device, data_dir=data_dir,
-        wandb="off", dry_run=dry_run, fail_fast=fail_fast, retry_failed=retry_failed, time_limit=time_limit,
-    )  # fmt: skip
+    options = how.options()
     say = remarks if as_json else console
-    experiment = at_precision(experiment, precision, file, settings, options, say)
-    carry_out_and_show(Rates(experiment, options, grid, Facts(data_dir)), options, say, as_json)
-
-
-def said(precision: str | None) -> str | None:
-    """What `--precision` says of the recipe: `auto` says nothing yet."""
-    return None if precision == "auto" else precision
-
-
-def at_precision(
-    experiment: Experiment,
-    asked: str | None,
-    file: Path | None,
-    settings: list[str] | None,
-    options: Options,
-    say: Console,
-) -> Experiment:
-    """With `--precision auto` resolved, which is the default of the study itself: `study sweep --dataset cifar100`."""
-    from study import parsing
-    from study.designs import with_precision
-
-    if "training.precision" in parsing.assignments(settings or []):  # -o comes last and wins
-        return experiment
-    if asked == "auto" or (asked is None and file is None and experiment.name == "generalization"):
-        return with_precision(experiment, options, say)
-    return experiment
-
-
-def chosen_options(*, time_limit: str | None, slurm: list[str] | None, ray: list[str] | None, **given: Any) -> Options:
-    """How to run, from the command line. Raises StudyError for settings of an executor that is not the one chosen."""
-    from study import parsing, tracking
-    from study.designs import Options
-
-    chosen: dict[str, str] = {}
-    for name, settings, example in (("slurm", slurm, "partition=gpu"), ("ray", ray, "num_gpus=1")):
-        if settings and given["on"] != name:
-            raise StudyError(f"--{name} {settings[0]} goes with --on {name}")
-        chosen |= parsing.assignments(settings or [], f"--{name}", example)
-    tracking.check(given["wandb"])
-    deadline = time.monotonic() + parsing.seconds(time_limit) if time_limit else None
-    command = shlex.join(["study", *sys.argv[1:]])
-    return Options(**given, settings=chosen, deadline=deadline, command=command)
+    experiment = what.at_precision(experiment, options, say)
+    carry_out_and_show(Rates(experiment, options, grid, Facts(how.data_dir)), options, say, as_json)
 
 
 def carry_out_and_show(design: Design, options: Options, say: Console, as_json: bool) -> None:
