@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from study.cli.options import Folder, Json, answer, app, console
+from study.cli.options import Folder, Json, answer, app
 from study.errors import StudyError
-from study.report.table import Table, print_json, say, show
+from study.report.table import Table
 
 
 @app.command()
@@ -21,9 +21,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
     from study.sweep.status import status_of
 
     found = status_of(folder)
-    if as_json:
-        print_json(found[0] if len(found) == 1 else found)
-        return
+    told: list[object] = []
     for each in found:
         rates = f", {each['rates']} learning rates" if each["rates"] else ""
         seeds = dict.fromkeys(row["seed"] for row in each["runs"])
@@ -33,20 +31,21 @@ def status(folder: Folder, as_json: Json = False) -> None:
         header = ("variant", *(f"seed {seed}" for seed in seeds))
         rows = tuple((label, *own) for label, own in states.items())
         title = f"{each['folder']}{rates}" if len(found) > 1 else ""
-        show(Table(title, header, rows, words=len(header)), console)
-        say(", ".join(f"{count} {state}" for state, count in each["counts"].items()), console)
+        told.append(Table(title, header, rows, words=len(header)))
+        told.append(", ".join(f"{count} {state}" for state, count in each["counts"].items()))
         for row in each["runs"]:
             name = f"{row['variant']} seed {row['seed']}"
             if row["state"] == "running" and "host" in row:
                 how_far = line_of(row["live"]) if row["live"] else "starting"
-                say(f"{name}: {how_far} ({row['agent']} on {row['host']})", console)
+                told.append(f"{name}: {how_far} ({row['agent']} on {row['host']})")
             elif row.get("why"):
-                say(f"{name} {row['state']}: {row['why']}", console)
+                told.append(f"{name} {row['state']}: {row['why']}")
         made = Counter(
             (row["host"], row.get("code", "")) for row in each["runs"] if "host" in row and row["state"] != "running"
         )
         for (host, code), count in made.items():
-            say(f"made on {host} by {code or 'an unknown version'}: {count} runs", console)
+            told.append(f"made on {host} by {code or 'an unknown version'}: {count} runs")
+    answer(told, found[0] if len(found) == 1 else found, as_json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import typer
 
 from study.cli.options import DataDir, ImageSize, Json, Settings, answer, chosen_experiment, console, data_app
 from study.errors import StudyError
-from study.report.table import Table, print_json, say, show
+from study.report.table import Table, say
 
 if TYPE_CHECKING:
     from study.data import Dataset
@@ -84,15 +84,12 @@ def data_list(
     """What is prepared, where, and how large. With --check, the exit code is 2 if anything is damaged."""
     found = _entries(data_dir, check)
     wrong = [entry.folder.name for entry in found if entry.state == "damaged"] if check else []
-    if as_json:
-        print_json([entry._asdict() | {"folder": str(entry.folder)} for entry in found])
-    else:
-        _show(found)
+    answer([_table(found)], [entry._asdict() | {"folder": str(entry.folder)} for entry in found], as_json)
     if wrong:
         raise StudyError(f"damaged: {', '.join(wrong)}; study data rm them, and they are prepared anew when needed")
 
 
-def _show(found: list[Entry]) -> None:
+def _table(found: list[Entry]) -> Table:
     header = ("data", "state", "fingerprint", "folder", "pixels", "training", "test", "classes", "MB")
     rows = []
     for entry in found:
@@ -101,7 +98,7 @@ def _show(found: list[Entry]) -> None:
         numbers = ("" if count is None else f"{count:,}" for count in counts)
         rows.append((*words, *numbers, f"{entry.bytes / 1e6:,.1f}"))
     note = f"{len(found)} prepared, {sum(entry.bytes for entry in found) / 1e9:,.2f} GB in all"
-    show(Table("", header, tuple(rows), (note,), words=4), console)
+    return Table("", header, tuple(rows), (note,), words=4)
 
 
 @data_app.command("rm")

@@ -20,12 +20,12 @@ from study.cli.options import (
     Precision,
     Settings,
     Variants,
+    answer,
     app,
     chosen_experiment,
-    console,
 )
 from study.errors import StudyError
-from study.report.table import Table, print_json, say, show
+from study.report.table import Table
 
 if TYPE_CHECKING:
     from study.config import Experiment, Variant
@@ -98,11 +98,8 @@ def _show_published(as_json: bool) -> None:
     from study.models.table import PUBLISHED_COLUMNS, published_rows
 
     rows = list(published_rows())
-    if as_json:
-        print_json(rows)
-        return
-    print_rows("1000 classes; published counts as printed, differences from these", PUBLISHED_COLUMNS, rows)
-    say(f"{COUNTED} The CoAtNet paper seems to count softmax and bias too.", console)
+    table = table_of("1000 classes; published counts as printed, differences from these", PUBLISHED_COLUMNS, rows)
+    answer([table, f"{COUNTED} The CoAtNet paper seems to count softmax and bias too."], rows, as_json)
 
 
 def _show_stages(networks: Mapping[str, Variant], classes: int, side: int, signals: bool | None, as_json: bool) -> None:
@@ -117,11 +114,9 @@ def _show_stages(networks: Mapping[str, Variant], classes: int, side: int, signa
     if signals:
         columns += SIGNAL_COLUMNS
         rows = [row | more for row, more in zip(rows, stage_signals(network, classes, side), strict=True)]
-    if as_json:
-        print_json({"variant": label, "image_size": side, "classes": classes, "stages": rows})
-        return
-    print_rows(f"{label}, {side} pixels, {classes} classes", columns, rows)
-    say(COUNTED + (f" {SIGNALS}" if signals else ""), console)
+    table = table_of(f"{label}, {side} pixels, {classes} classes", columns, rows)
+    found = {"variant": label, "image_size": side, "classes": classes, "stages": rows}
+    answer([table, COUNTED + (f" {SIGNALS}" if signals else "")], found, as_json)
 
 
 def _show_overview(
@@ -145,22 +140,18 @@ def _show_overview(
         | (signal_columns(network, classes, side) if signals else {})
         for label, network in networks.items()
     ]
-    if as_json:
-        print_json(rows)
-        return
     title = f"{side} pixels, {classes} classes, layouts matched to {experiment.budget:,} {experiment.match} within 1 %"
     shared = shared_depths_in_words(networks, rows, experiment.match)
-    print_rows(title, [column for column in COLUMNS if shared is None or column.key != "depths"], rows)
+    told: list[object] = [table_of(title, [each for each in COLUMNS if shared is None or each.key != "depths"], rows)]
     if shared:
-        say(shared, console)
+        told.append(shared)
     if signals:
-        print_rows("At the start", OVERVIEW_OF_SIGNALS, rows)
-        say(SIGNALS, console)
-    say(
+        told += [table_of("At the start", OVERVIEW_OF_SIGNALS, rows), SIGNALS]
+    told.append(
         f"{COUNTED} Memory: activations kept for the backward pass of {training.batch_size} images in "
-        "fp32. Images/s: training steps measured on this machine, one process.",
-        console,
+        "fp32. Images/s: training steps measured on this machine, one process."
     )
+    answer(told, rows, as_json)
 
 
 def draw_stages(networks: Mapping[str, Variant], side: int, path: Path) -> None:
@@ -174,10 +165,10 @@ def draw_stages(networks: Mapping[str, Variant], side: int, path: Path) -> None:
     save(stage_strip({label: networks[label] for label in study_order(networks)}, side), path, "Stages to scale")
 
 
-def print_rows(title: str, columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
+def table_of(title: str, columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> Table:
     cells = tuple(tuple(column.show(row[column.key]) for column in columns) for row in rows)
     header, words = tuple(column.title for column in columns), sum(column.left for column in columns)
-    show(Table(title, header, cells, words=words), console)
+    return Table(title, header, cells, words=words)
 
 
 @app.command()
@@ -195,19 +186,16 @@ def bench(
     if unknown := [name for name in layouts if name not in STUDY_VARIANTS]:
         raise StudyError(f"the benchmark knows {', '.join(STUDY_VARIANTS)}, not {', '.join(unknown)}")
     found = run_bench(rounds, layouts)
-    if as_json:
-        print_json(found)
-        return
     numbers = ("{minimum:.2f}", "{median:.2f}", "{speed:,.0f}")
     rows = tuple((row["name"], *(form.format_map(row) for form in numbers)) for row in found["ratios"])
-    show(Table("", ("ours / other", "minimum", "median", "our images/s"), rows), console)
+    table = Table("", ("ours / other", "minimum", "median", "our images/s"), rows)
     machine = found["environment"]
-    say(
+    conditions = (
         f"{rounds} rounds, one thread, {machine['processor']}, torch {machine['torch']}; "
         f"fractals: {found['fractals_per_second']:,.0f} images/s; making them takes of a capacity step: "
         + ", ".join(f"{label} {share:.1%}" for label, share in found["stream_share"].items())
         + "; a further run of an agent, of one step: {:.2f} s, {:.1%} of a run of the quick sweep".format(
             *found["further_run"]
-        ),
-        console,
+        )
     )
+    answer([table, conditions], found, as_json)

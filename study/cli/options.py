@@ -16,7 +16,7 @@ from rich.console import Console
 
 from study.cli import completion
 from study.errors import StudyError
-from study.report.table import print_json, say
+from study.report.table import Table, print_json, say, show
 
 if TYPE_CHECKING:
     from study.config import Experiment
@@ -161,10 +161,13 @@ def chosen_experiment(
     return experiment
 
 
-def answer(lines: Sequence[object], value: Any, as_json: bool) -> None:
-    """What a verb did: a line each, or with --json one JSON document."""
+def answer(told: Sequence[object], value: Any, as_json: bool) -> None:
+    """What a verb did or found: tables and lines, or with --json one JSON document."""
     if as_json:
         print_json(value)
         return
-    for line in lines:
-        say(str(line), console)
+    for each in told:
+        if isinstance(each, Table):
+            show(each, console)
+        else:
+            say(str(each), console)

@@ -54,14 +54,11 @@ def compare(
     """What differs between two results folders: settings, and the verdicts on their claims."""
     from study.report.compare import compare as compared
     from study.report.compare import comparison_tables
-    from study.report.table import show
     from study.results import load
 
     found = compared(load(first), load(second))
-    if not as_json:
-        for table in comparison_tables(found):
-            show(table, console)
-    answer([] if found["settings"] else ["no setting differs"], found, as_json)
+    equal = () if found["settings"] else ("no setting differs",)
+    answer([*comparison_tables(found), *equal], found, as_json)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from rich.text import Text
 from study.cli import completion
 from study.cli.options import DataDir, Folder, Json, answer, app, console
 from study.errors import StudyError
-from study.report.table import Table, print_json, say, show
+from study.report.table import Table, print_json, say
 
 if TYPE_CHECKING:
     from study.config import Run
@@ -35,10 +35,7 @@ def runs(
     found = [(store, each) for store in map(Store, results_folders(folder)) for each in store.runs()]
     if run is None:
         rows = [summary(store, each) for store, each in found]
-        if as_json:
-            print_json(rows)
-        else:
-            _print_rows(rows)
+        answer([_table(rows)], rows, as_json)
         return
     named = [(store, each) for store, each in found if each.id.startswith(run)]
     if len(named) != 1:
@@ -87,7 +84,7 @@ def whole(store: Store, run: Run) -> dict[str, Any]:
     }
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, Any]]) -> Table:
     header = ("run", "variant", "state", "seed", "rate", "test accuracy", "probe loss", "minutes")
     cells = []
     for row in rows:
@@ -95,7 +92,7 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         forms = (("{:.4f}", row["test_accuracy"]), ("{:.4f}", row["probe_loss"]), ("{:.1f}", minutes))
         numbers = ("-" if value is None else form.format(value) for form, value in forms)
         cells.append((row["run"], row["variant"], row["state"], str(row["seed"]), f"{row['lr']:g}", *numbers))
-    show(Table("", header, tuple(cells), words=3), console)
+    return Table("", header, tuple(cells), words=3)
 
 
 def _print_whole(shown: dict[str, Any]) -> None:
