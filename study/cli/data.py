@@ -82,7 +82,10 @@ def data_list(
     as_json: Json = False,
 ) -> None:
     """What is prepared, where, and how large. With --check, the exit code is 2 if anything is damaged."""
-    found = _entries(data_dir, check)
+    from study.data import data_folder
+    from study.data.prepared import entries
+
+    found = entries(data_folder(data_dir), check)
     wrong = [entry.folder.name for entry in found if entry.state == "damaged"] if check else []
     answer([_table(found)], [entry._asdict() | {"folder": str(entry.folder)} for entry in found], as_json)
     if wrong:
@@ -110,9 +113,10 @@ def data_rm(
     as_json: Json = False,
 ) -> None:
     """Remove prepared arrays, and nothing else: what they were made from stays."""
-    from study.data.prepared import remove
+    from study.data import data_folder
+    from study.data.prepared import entries, remove
 
-    found = _entries(data_dir)
+    found = entries(data_folder(data_dir))
     chosen: list[Entry] = []
     for name in names:
         known = {name, str(Path(name).expanduser().absolute())}
@@ -133,10 +137,3 @@ def data_rm(
         remove(entry.folder)
     folders = [str(entry.folder) for entry in chosen]
     answer([f"removed {folder}" for folder in folders], folders, as_json)
-
-
-def _entries(data_dir: Path | None, thorough: bool = False) -> list[Entry]:
-    from study.data import default_data_dir
-    from study.data.prepared import entries
-
-    return entries((data_dir or default_data_dir()).expanduser(), thorough)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from study.config import Data, Fractals, digest
 from study.data import cifar, folders, hub, npz, own
-from study.data.arrays import Images, Labels, Levels, Rows, count_levels, default_data_dir, writable
+from study.data.arrays import Images, Labels, Levels, Rows, count_levels, data_folder, writable
 from study.data.parts import check_cut, part, view_of
 from study.data.pictures import VERSION
 from study.data.prepared import Whole, facts_of, find, prepare
@@ -70,7 +70,7 @@ def load(data: Data, data_dir: Path | None = None, check: bool = False) -> Datas
     """
     name = parse_name(data.name)
     view = view_of(data, name.first, name.last)
-    place = (data_dir or default_data_dir()).expanduser()
+    place = data_folder(data_dir)
     whole = find(place, data.fingerprint, data.image_size, view) if name.own and data.fingerprint else None
     whole = whole or _whole(name, data, place)
     if check and whole.folder and whole.arrays.train_images.nbytes + whole.arrays.test_images.nbytes <= CHECKED:

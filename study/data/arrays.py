@@ -93,9 +93,9 @@ def parts(array: npt.NDArray[Any] | Rows, size: int = AT_ONCE) -> Iterator[npt.N
 # ---------------------------------------------------------------- places on disk
 
 
-def default_data_dir() -> Path:
-    """$STUDY_DATA_DIR if it is set, else a folder in the user's cache."""
-    return Path(os.environ.get("STUDY_DATA_DIR") or user_data_dir())
+def data_folder(named: Path | None) -> Path:
+    """The folder that is named, else $STUDY_DATA_DIR if it is set, else one in the user's cache."""
+    return (named or Path(os.environ.get("STUDY_DATA_DIR") or user_data_dir())).expanduser()
 
 
 def user_data_dir() -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from study.config import Data, Fractals
-from study.data import Dataset, cifar, default_data_dir, load, parse_name
+from study.data import Dataset, cifar, data_folder, load, parse_name
 from study.data.parts import view_of
 from study.data.prepared import find
 from study.errors import StudyError
@@ -60,7 +60,7 @@ def at_hand(data: Data, data_dir: Path | None = None, per_class: int = 10, class
 
     Of fractals only `per_class` images of the first `classes` classes are drawn, and no others are there.
     """
-    place = (data_dir or default_data_dir()).expanduser()
+    place = data_folder(data_dir)
     try:
         name = parse_name(data.name)
         if name.kind == "fractals":
