@@ -192,6 +192,14 @@ def test_other_sizes_are_pillows_bicubic_and_made_once(small_cifar, contents, tm
     assert isinstance(again.train_images, np.memmap)
 
 
+def test_resized_images_are_made_anew_when_pictures_are_resized_otherwise(small_cifar, contents, tmp_path, monkeypatch):
+    unpack(contents, tmp_path / "cifar-100-python")
+    for version in (98, 99, 99):
+        monkeypatch.setattr("study.data.VERSION", version)
+        load(Data(name="cifar100", image_size=16), tmp_path)
+    assert len(list(tmp_path.glob("prepared/cifar100-*/"))) == 2
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

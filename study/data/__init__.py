@@ -157,7 +157,7 @@ def _whole(name: Name, data: Data, data_dir: Path) -> Whole:
         source = cifar.SOURCES[name.kind]
         if side == cifar.SIDE and cifar.extracted(source, data_dir):
             return Whole(cifar.load(source, data_dir))  # half a second: nothing to keep
-        recipe = [source.archive_md5, source.labels.decode()]
+        recipe = [VERSION, source.archive_md5, source.labels.decode()]
         return prepare(
             data_dir, name.kind, recipe, lambda: cifar.resized(cifar.load(source, data_dir), side), name.kind, side
         )

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from study.data.arrays import Images
 from study.errors import StudyError
 
-VERSION = 2  # of what `read` makes of a file; raised whenever its bytes change. 2: large JPEGs are decoded smaller
+VERSION = 2  # of `read` and `square`; raised whenever the bytes they make change. 2: large JPEGs are decoded smaller
 GAP = 2  # a JPEG is decoded at the smallest of 1, 1/2, 1/4, 1/8 that leaves this many times the wanted side
 
 
