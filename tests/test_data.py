@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import http.server
 import io
+import itertools
 import os
 import pickle
 import shutil
 import struct
 import tarfile
 import threading
+import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -542,6 +544,18 @@ def test_test_is_preferred_to_val(tree, tmp_path):
     assert data.fingerprint == before.fingerprint
     assert data.test_images.shape[0] == 6
     assert data.test_images.max() < 255
+
+
+def test_accents_apart_from_their_letters_change_no_order(tmp_path):
+    made = []
+    for form in ("NFC", "NFD"):
+        names = [unicodedata.normalize(form, "élan"), "zebra"]
+        for split in ("train", "test"):
+            for number, (label, file) in enumerate(itertools.product(names, names)):
+                picture("RGB", (50 * number, 0, 0), tmp_path / form / split / label / f"{file}.png")
+        made.append(load_tree(tmp_path / form, tmp_path))
+    assert made[0].fingerprint == made[1].fingerprint
+    assert [data.class_names[0] for data in made] == ["zebra", "zebra"]
 
 
 def test_a_tree_is_read_once_and_again_when_a_file_changes(tree, tmp_path, monkeypatch):

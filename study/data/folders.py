@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -42,17 +43,23 @@ def scan(root: Path) -> tuple[Source, str]:
 
 
 def _classes(split: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in split.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = (entry.name for entry in split.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(folders, key=_place)
     if not names:
         raise StudyError(f"{split} has no folders: a data set is {split.name}/CLASS/IMAGE")
     return tuple(names)
+
+
+def _place(path: str) -> list[tuple[str, str]]:
+    """Where a path stands in the order, the same if accents are apart from their letters, as some file systems do."""
+    return [(normalize("NFC", part), part) for part in path.split("/")]
 
 
 def _split(split: Path, names: tuple[str, ...], facts: hashlib._Hash) -> Files:
     files: list[str] = []
     counts = []
     for label, name in enumerate(names):
-        found = sorted(_walk(split / name, name), key=lambda fact: fact[0].split("/"))
+        found = sorted(_walk(split / name, name), key=lambda fact: _place(fact[0]))
         if not found:
             raise StudyError(f"{split / name} has no images")
         for path, size, changed in found:
