@@ -29,7 +29,6 @@ class Relation(StrEnum):
     MUCH_GREATER = "≫"
 
 
-STRENGTH = {relation: strength for strength, relation in enumerate(Relation)}
 SPELLINGS = {str(relation): relation for relation in Relation} | {
     "~=": Relation.EQUAL,
     "~": Relation.EQUAL,
@@ -67,7 +66,7 @@ class Ranking:
         (<Relation.EQUAL: '≈'>, None, <Relation.GREATER: '>'>)
         """
         way = self.relations[first:second]
-        strongest = max(way, key=STRENGTH.__getitem__)
+        strongest = max(way, key=list(Relation).index)
         return None if strongest is Relation.EQUAL and len(way) > 1 else strongest
 
     @property

@@ -90,13 +90,10 @@ def decoded(files: Files, path: Path, offset: int, side: int, title: str) -> Ite
             while len(ahead) < processes + 2 and (block := next(todo, None)) is not None:
                 ahead.append(None if block[0] in finished else submit(job(*block)))
             future = ahead.popleft()
+            block_bytes = stored(first, last) if future is None else b""
             levels = None
-            if future is not None:
-                checksum, levels, bad = future.result()
-                unreadable += bad
-            block_bytes = stored(first, last)
-            if future is None and zlib.crc32(block_bytes) != finished[first]:  # lost with the power, or damaged
-                checksum, levels, bad = decode(job(first, last))
+            if future or zlib.crc32(block_bytes) != finished[first]:  # the latter: lost with the power, or damaged
+                checksum, levels, bad = future.result() if future else decode(job(first, last))
                 unreadable += bad
                 block_bytes = stored(first, last)
             bar.update(last - first)
