@@ -174,7 +174,8 @@ def _whole(name: Name, data: Data, data_dir: Path) -> Whole:
 
 def _own(name: Name, side: int, data_dir: Path) -> Whole:
     path = Path(name.source).expanduser().absolute()
-    slug = "-".join(filter(None, (name.kind, _slug(path.stem if name.kind in ("npz", "file") else path.name))))
+    last = path.stem if name.kind in ("npz", "file") else path.name
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{name.kind}-{last}".lower()).strip("-")
     title = {"file": f"{path}:{name.function}", "hf": f"hf:{name.source}"}.get(name.kind, f"{name.kind}:{path}")
     if name.options:
         title += "[" + ",".join(f"{key}={value}" for key, value in name.options.items()) + "]"
@@ -199,7 +200,3 @@ def _own(name: Name, side: int, data_dir: Path) -> Whole:
         raise
     shutil.rmtree(cache, ignore_errors=True)
     return whole
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
