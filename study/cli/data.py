@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.cli.options import DataDir, ImageSize, Json, Settings, answer, chosen_experiment, console, data_app
+from study.cli.options import DataDir, ImageSize, Json, Settings, What, answer, console, data_app
 from study.errors import StudyError
 from study.report.table import Table, say
 
@@ -45,7 +45,7 @@ def data_show(
     from study.data import load
     from study.data.show import contact_sheet
 
-    experiment = chosen_experiment(dataset=name, image_size=image_size, settings=settings)
+    experiment = What(dataset=name, image_size=image_size, settings=settings).experiment()
     path = out or Path(f"{experiment.data.slug}.png")
     data = load(experiment.data, data_dir)
     contact_sheet(data, path)
@@ -64,7 +64,7 @@ def data_prepare(
     from study.data import load
 
     began = time.monotonic()
-    experiment = chosen_experiment(dataset=name, image_size=image_size, settings=settings)
+    experiment = What(dataset=name, image_size=image_size, settings=settings).experiment()
     data = load(experiment.data, data_dir)
     found = described(data, name, experiment.data.image_size) | {"seconds": round(time.monotonic() - began, 2)}
     told = (

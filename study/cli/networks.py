@@ -20,9 +20,9 @@ from study.cli.options import (
     Precision,
     Settings,
     Variants,
+    What,
     answer,
     app,
-    chosen_experiment,
 )
 from study.errors import StudyError
 from study.report.table import Table
@@ -78,10 +78,10 @@ def models(
         _show_published(as_json)
         return
     own = {"image_size": 224, "classes": 1000} if name and is_published(name) else {}
-    experiment = chosen_experiment(
+    experiment = What(
         dataset=dataset, variants=name or variants, budget=budget, match=match, geometry=geometry,
         image_size=image_size or own.get("image_size"), batch_size=batch_size, precision=precision, settings=settings,
-    )  # fmt: skip
+    ).experiment()  # fmt: skip
     classes = classes or own.get("classes") or (known_classes(experiment.data) if dataset else None) or 100
     networks = resolve_variants(experiment, classes)
     if draw:

@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -20,6 +20,7 @@ from study.report.table import Table, print_json, say, show
 
 if TYPE_CHECKING:
     from study.config import Experiment
+    from study.designs import Options
 
 app = typer.Typer(
     help="How should convolution and attention be stacked in a vision network? Sweeps, rankings, figures.",
@@ -70,6 +71,10 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the images in pixel
 BatchSize = Annotated[int | None, typer.Option(help="Images in a training step.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 for autocast.")]
+OrAuto = Annotated[
+    str | None, typer.Option(help="fp32, bf16 for autocast, or auto: the faster one here, unless the folder has one.")
+]
+Samples = Annotated[str | None, typer.Option(help="Images seen in training, such as 200K, instead of --epochs.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
 TrainSize = Annotated[int | None, typer.Option(help="A class-balanced subset of the training images.")]
 
@@ -94,7 +99,7 @@ def study(
 def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     """A verb that takes dataclasses: on the command line each of their fields is an option of its own."""
     kinds = get_type_hints(verb, include_extras=True)
-    groups = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
     parameters = []
     for name, own in inspect.signature(verb).parameters.items():
         if name not in groups:
@@ -116,49 +121,63 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     return taken_apart
 
 
-def chosen_experiment(
-    file: Path | None = None,
-    dataset: str | None = None,
-    variants: str | None = None,
-    *,
-    seeds: str | None = None,
-    budget: str | None = None,
-    match: str | None = None,
-    geometry: str | None = None,
-    image_size: int | None = None,
-    epochs: int | None = None,
-    samples: str | None = None,
-    train_size: int | None = None,
-    batch_size: int | None = None,
-    precision: str | None = None,
-    settings: list[str] | None = None,
-) -> Experiment:
-    """The experiment of a file, or the default one, with the options' changes; -o comes last and wins."""
-    if epochs and samples:
-        raise StudyError("training lasts for --epochs or for --samples: give one of them")
-    from study import parsing
-    from study.designs import check_claims
-    from study.sweep.plan import customise, experiment_file, load_experiment
+@dataclass(frozen=True)
+class What:
+    """What is trained: the options that make an experiment, of a file or the default one; -o comes last and wins."""
 
-    chosen: dict[str, Any] = {
-        "variants": json.dumps(parsing.names(variants)) if variants else None,
-        "seeds": json.dumps(parsing.whole_numbers(seeds)) if seeds else None,
-        "budget": parsing.amount(budget) if budget else None,
-        "match": match,
-        "geometry": geometry,
-        "data.train_size": train_size,
-        "training.epochs": "null" if samples else epochs,
-        "training.samples": parsing.amount(samples) if samples else "null" if epochs else None,
-        "training.batch_size": batch_size,
-        "training.precision": precision,
-    }
-    given = {key: str(value) for key, value in chosen.items() if value is not None}
-    given |= parsing.assignments(settings or [])
-    embedded = dataset is None or dataset.startswith("fractals")
-    written = load_experiment(file or experiment_file("quick" if embedded else "generalization"))
-    experiment = customise(written, dataset, image_size, given)
-    check_claims(experiment, tuple(dict.fromkeys([*written.variants, *experiment.variants])))
-    return experiment
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.py]", help="By default quick; with --dataset generalization.")
+    ] = None
+    dataset: Dataset = None
+    variants: Variants = None
+    epochs: Epochs = None
+    samples: Samples = None
+    train_size: TrainSize = None
+    budget: Budget = None
+    match: Match = None
+    geometry: Geometry = None
+    image_size: ImageSize = None
+    batch_size: BatchSize = None
+    precision: OrAuto = None
+    settings: Settings = None
+
+    def experiment(self, seeds: str | None = None, or_auto: bool = False) -> Experiment:
+        """The experiment. With `or_auto`, `--precision auto` may be said, which says nothing of it yet."""
+        if self.epochs and self.samples:
+            raise StudyError("training lasts for --epochs or for --samples: give one of them")
+        from study import parsing
+        from study.designs import check_claims
+        from study.sweep.plan import customise, experiment_file, load_experiment
+
+        chosen: dict[str, Any] = {
+            "variants": json.dumps(parsing.names(self.variants)) if self.variants else None,
+            "seeds": json.dumps(parsing.whole_numbers(seeds)) if seeds else None,
+            "budget": parsing.amount(self.budget) if self.budget else None,
+            "match": self.match,
+            "geometry": self.geometry,
+            "data.train_size": self.train_size,
+            "training.epochs": "null" if self.samples else self.epochs,
+            "training.samples": parsing.amount(self.samples) if self.samples else "null" if self.epochs else None,
+            "training.batch_size": self.batch_size,
+            "training.precision": None if or_auto and self.precision == "auto" else self.precision,
+        }
+        given = {key: str(value) for key, value in chosen.items() if value is not None}
+        given |= parsing.assignments(self.settings or [])
+        embedded = self.dataset is None or self.dataset.startswith("fractals")
+        written = load_experiment(self.file or experiment_file("quick" if embedded else "generalization"))
+        experiment = customise(written, self.dataset, self.image_size, given)
+        check_claims(experiment, tuple(dict.fromkeys([*written.variants, *experiment.variants])))
+        return experiment
+
+    def at_precision(self, experiment: Experiment, options: Options, say: Console) -> Experiment:
+        """With `--precision auto` resolved, the default of the study itself: `study sweep --dataset cifar100`."""
+        from study import parsing
+        from study.designs import with_precision
+
+        if "training.precision" in parsing.assignments(self.settings or []):
+            return experiment
+        by_default = self.precision is None and self.file is None and experiment.name == "generalization"
+        return with_precision(experiment, options, say) if self.precision == "auto" or by_default else experiment
 
 
 def answer(told: Sequence[object], value: Any, as_json: bool) -> None:

@@ -14,21 +14,16 @@ from rich.console import Console
 
 from study.cli.options import (
     BatchSize,
-    Budget,
     DataDir,
     Dataset,
     Device,
     Epochs,
-    Geometry,
-    ImageSize,
     Json,
-    Match,
     Precision,
     Settings,
     TrainSize,
-    Variants,
+    What,
     app,
-    chosen_experiment,
     console,
     grouped,
     remarks,
@@ -38,50 +33,9 @@ from study.report.table import print_json
 from study.report.table import say as tell
 
 if TYPE_CHECKING:
-    from study.config import Experiment
     from study.designs import Design, Options
 
-Samples = Annotated[str | None, typer.Option(help="Images seen in training, such as 200K, instead of --epochs.")]
 Wandb = Annotated[str, typer.Option(help="off, offline or online.")]
-
-
-@dataclass(frozen=True)
-class What:
-    """What is trained: the options of sweep and tune that make an experiment."""
-
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[EXPERIMENT.py]", help="By default quick; with --dataset generalization.")
-    ] = None
-    dataset: Dataset = None
-    variants: Variants = None
-    epochs: Epochs = None
-    samples: Samples = None
-    train_size: TrainSize = None
-    budget: Budget = None
-    match: Match = None
-    geometry: Geometry = None
-    image_size: ImageSize = None
-    batch_size: BatchSize = None
-    precision: Annotated[
-        str | None,
-        typer.Option(help="fp32, bf16 for autocast, or auto: the faster one here, unless the folder has one."),
-    ] = None
-    settings: Settings = None
-
-    def experiment(self, seeds: str | None = None) -> Experiment:
-        """The experiment; `--precision auto` says nothing of it yet."""
-        said = None if self.precision == "auto" else self.precision
-        return chosen_experiment(**(vars(self) | {"precision": said}), seeds=seeds)
-
-    def at_precision(self, experiment: Experiment, options: Options, say: Console) -> Experiment:
-        """With `--precision auto` resolved, the default of the study itself: `study sweep --dataset cifar100`."""
-        from study import parsing
-        from study.designs import with_precision
-
-        if "training.precision" in parsing.assignments(self.settings or []):  # -o comes last and wins
-            return experiment
-        by_default = self.precision is None and self.file is None and experiment.name == "generalization"
-        return with_precision(experiment, options, say) if self.precision == "auto" or by_default else experiment
 
 
 @dataclass(frozen=True)
@@ -140,7 +94,7 @@ def sweep(
     from study.designs import InLooks, Plain, Sizes
     from study.sweep.plan import Facts, experiment_file
 
-    experiment = what.experiment(seeds)
+    experiment = what.experiment(seeds, or_auto=True)
     options = how.options(wandb)
     say = remarks if as_json else console
     if what.file is None and experiment.name == "generalization":
@@ -243,7 +197,7 @@ def tune(
     from study.designs.rates import SEEDS
     from study.sweep.plan import Facts
 
-    experiment = what.experiment()
+    experiment = what.experiment(or_auto=True)
     grid = Grid(
         rates=parsing.numbers(rates) if rates else None,
         seeds=parsing.whole_numbers(seeds) if seeds else SEEDS,
