@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from study.config.base import Frozen, Seed
 from study.config.notation import Ranking, parse_ranking
@@ -16,6 +16,7 @@ from study.errors import StudyError
 MOST_SEEDS = 1000
 LARGEST = {"parameters": 10**9, "macs": 10**12}  # budgets up to which sizes are searched for (study/models/sizing.py)
 
+Label = Annotated[str, AfterValidator(canonical_label)]  # of a variant, in one spelling
 Part = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1000)]
 
@@ -84,7 +85,7 @@ class Experiment(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     data: Data = Data()
     training: Training = Training()
-    variants: tuple[str, ...] = Field(default=STUDY_VARIANTS, max_length=1000)
+    variants: tuple[Label, ...] = Field(default=STUDY_VARIANTS, max_length=1000)
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), max_length=MOST_SEEDS)
     budget: int = Field(default=500_000, ge=1, le=max(LARGEST.values()), description="what each layout is matched to")
     match: Literal["parameters", "macs"] = "parameters"
@@ -99,7 +100,7 @@ class Experiment(Frozen):
         max_length=1000,
         description="parts of the training images: everything is trained on each (study/designs/sizes.py)",
     )
-    rates: dict[str, Rate] = Field(
+    rates: dict[Label, Rate] = Field(
         default={}, description="tuned peak learning rates by label, instead of the recipe's (study/designs/rates.py)"
     )
     with_shared_rate: bool = Field(
@@ -128,16 +129,6 @@ class Experiment(Frozen):
         """The peak learning rates at which a variant is run."""
         own = self.rates.get(label, self.training.lr)
         return {own, self.training.lr} if self.runs_twice else {own}
-
-    @field_validator("variants")
-    @classmethod
-    def _in_one_spelling(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(canonical_label, variants))
-
-    @field_validator("rates")
-    @classmethod
-    def _of_canonical_labels(cls, rates: dict[str, float]) -> dict[str, float]:
-        return {canonical_label(label): rate for label, rate in rates.items()}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
