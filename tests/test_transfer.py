@@ -226,6 +226,13 @@ def test_every_finished_run_is_fine_tuned_and_has_its_control(pretrained: Store)
     assert [run.id for run in transfer_runs(pretrained, scratch=False)] == [run.id for run in runs[::2]]
 
 
+def test_a_transfer_records_the_sizes_of_its_pretraining(pretrained: Store) -> None:
+    sources = sources_of_folder(pretrained.folder)
+    free = PRETRAINING.model_copy(update={"depths": "free", "budget": 70_000, "geometry": "cheap"})
+    found = transfer_experiment(TRANSFER, replace(sources, experiment=free), TRANSFER.data, scratch=True)
+    assert (found.depths, found.budget, found.geometry) == ("free", 70_000, "cheap")
+
+
 def test_runs_that_have_not_ended_well_are_left_out_and_named(pretrained: Store, tmp_path: Path) -> None:
     folder = tmp_path / "results"
     shutil.copytree(pretrained.folder, folder)

@@ -23,7 +23,7 @@ from study.sweep.records import Damaged, sound_weights
 from study.sweep.store import Store
 from study.training.start import fingerprint
 
-SIZES = ("budget", "match", "geometry", "blocks")  # which a transfer shares with its pretraining
+SIZES = ("budget", "match", "depths", "geometry", "blocks")  # which a transfer shares with its pretraining
 
 
 @dataclass(frozen=True)
