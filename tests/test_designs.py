@@ -213,6 +213,18 @@ def test_a_stop_is_heard_while_speeds_are_measured(tmp_path: Path, monkeypatch: 
     assert drive.ended
 
 
+def test_a_plan_that_was_never_begun_makes_way_for_one_of_other_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(out=tmp_path / "sweep", device="cpu")
+    plan = make_plan(EXPERIMENT)
+    wider = plan.variants["C-C-C-C"].model_copy(update={"widths": (8, 8, 16, 32, 72)})
+    Store.create(tmp_path / "sweep", plan.experiment).plan([plan.runs[0].model_copy(update={"variant": wider})])
+    drive = pretend(monkeypatch, accuracy)
+    assert carry_out(Plain(EXPERIMENT, options), options, QUIET).code == COMPLETE
+    assert {run.id for run in Store(tmp_path / "sweep").runs()} == {run.id for _, run in drive.ended}
+
+
 def test_a_members_number_is_that_of_the_images_that_it_trains_on_without_those_for_validation() -> None:
     data = EXPERIMENT.data.model_copy(update={"validation": 20})
     facts = Facts()

@@ -176,8 +176,7 @@ def _announce(
         experiment, runs = member.plan.experiment, member.plan.runs
         store = Store(member.folder) if (member.folder / "experiment.json").is_file() else None
         if store and store.has_started():
-            store.joined_by(experiment)  # or is refused, before anything is measured
-            store.check_networks(runs)
+            store.joined_by(experiment, runs)  # or is refused, before anything is measured
         missing = pending(store, runs, options.retry_failed) if store else runs
         ended = len(runs) - len(missing)
         others = [code for code in makers(store, runs) if not same_code(code)] if store else []
@@ -216,11 +215,13 @@ def _part_done(member: Member, run: Run) -> float:
 
 def _run(members: Sequence[Member], options: Options, executor: Executor, say: Console) -> int:
     """Drive what is missing of the members; the exit code, judged by what lies in their folders."""
-    work: list[tuple[Store, list[Run]]] = []
+    planned: list[tuple[Store, list[Run]]] = []
     for member in members:
-        store = Store.create(member.folder, member.plan.experiment)
+        runs = member.plan.runs
+        store = Store.create(member.folder, member.plan.experiment, runs)
         store.record_command(options.command)
-        work.append((store, pending(store, member.plan.runs, options.retry_failed)))
+        planned.append((store, runs))
+    work = [(store, pending(store, runs, options.retry_failed)) for store, runs in planned]
     with display(say, sum(len(runs) for _, runs in work), executor.agents) as shown:
         outcome = drive(
             work,
@@ -232,7 +233,6 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
             deadline=options.deadline,
             retry_failed=options.retry_failed,
         )
-    planned = [(store, member.plan.runs) for (store, _), member in zip(work, members, strict=True)]
     states = [store.state(run.id) for store, runs in planned for run in runs]
     _say_what_went_wrong(planned, outcome, say)
     if outcome.stopped:

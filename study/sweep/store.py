@@ -58,44 +58,48 @@ class Store:
         self._known: dict[tuple[str, object], tuple[object, Any]] = {}  # what was read, with the files' signs of then
 
     @classmethod
-    def create(cls, folder: Path, experiment: Experiment) -> Store:
+    def create(cls, folder: Path, experiment: Experiment, runs: Sequence[Run] = ()) -> Store:
         """Start a folder for `experiment`, or join one that holds the same experiment: one step, under a lock.
 
         Joining may add variants and seeds, and tuned rates where there were none. Anything else that differs would put
-        runs side by side that cannot be compared: StudyError, naming what differs, unless no run has started
-        yet: then it is replaced. A folder that holds something else is refused.
+        runs side by side that cannot be compared, as would `runs`, those that it is for, whose labels stand for other
+        networks there: StudyError, naming what differs, unless no run has started yet: then it is replaced. A folder
+        that holds something else is refused.
         """
         if not is_free(folder) and not (folder / "experiment.json").exists():
             raise StudyError(f"{folder} exists and holds no results of a study: choose another folder with --out")
         folder.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(folder):
-            return cls._create(folder, experiment)
-
-    @classmethod
-    def _create(cls, folder: Path, experiment: Experiment) -> Store:
         path = folder / "experiment.json"
-        if path.exists():
-            old = cls(folder)
-            try:
-                experiment = old.joined_by(experiment)
-            except StudyError:
-                if old.has_started():
-                    raise
-                shutil.rmtree(folder / "runs", ignore_errors=True)
-                (folder / "claims.json").unlink(missing_ok=True)
-        write_json(path, sealed(path, experiment.model_dump(mode="json")))
-        store = cls(folder)
-        record_claims(folder, store.experiment)
-        return store
+        with one_at_a_time(folder):
+            if path.exists():
+                old = cls(folder)
+                try:
+                    experiment = old.joined_by(experiment, runs)
+                except StudyError:
+                    if old.has_started():
+                        raise
+                    shutil.rmtree(folder / "runs", ignore_errors=True)
+                    (folder / "claims.json").unlink(missing_ok=True)
+            write_json(path, sealed(path, experiment.model_dump(mode="json")))
+            store = cls(folder)
+            record_claims(folder, store.experiment)
+            return store
 
-    def joined_by(self, asked: Experiment) -> Experiment:
-        """What this folder would hold with `asked` as well. StudyError, naming what differs, if it is another one."""
+    def joined_by(self, asked: Experiment, runs: Sequence[Run] = ()) -> Experiment:
+        """What this folder would hold with `asked` as well. StudyError, naming what differs, if it is another one.
+
+        So it is if `asked` leaves out the shared rate where runs at it are there, which would be hidden, or if a label
+        of its `runs` stands for another network here.
+        """
         if (self.folder / "runs.csv").exists() and not (self.folder / "runs").is_dir():
             raise StudyError(
                 f"{self.folder} holds tables without the runs they are of: choose another folder with --out"
             )
         both = joined(self.experiment, asked, self.folder)
-        self._keep_shared_rate(both)
+        hidden = self.experiment.runs_twice and not both.with_shared_rate
+        if hidden and any(run.training.lr not in both.rates_of(run.label) for run in self._planned()):
+            raise StudyError(f"{self.folder} has runs at the shared rate: give with_shared_rate=true, or another --out")
+        self.check_networks(runs)
         return both
 
     def check_networks(self, runs: Iterable[Run]) -> None:
@@ -108,12 +112,6 @@ class Store:
                     f"{self.folder} has runs of {run.label} as another network ({differences(here, asked)}): choose "
                     "another folder with --out"
                 )
-
-    def _keep_shared_rate(self, asked: Experiment) -> None:
-        """Raises StudyError if `asked` leaves out the shared rate where runs at it are there: they would be hidden."""
-        hidden = self.experiment.runs_twice and not asked.with_shared_rate
-        if hidden and any(run.training.lr not in asked.rates_of(run.label) for run in self._planned()):
-            raise StudyError(f"{self.folder} has runs at the shared rate: give with_shared_rate=true, or another --out")
 
     def has_started(self) -> bool:
         """Whether a run of this folder, or of its tuning, was ever begun: nothing of it may be replaced then."""
