@@ -250,6 +250,16 @@ def test_merge_refuses_another_experiment_and_takes_the_rest(store: Store, tmp_p
     assert "training.lr" in found.refused[0]
 
 
+def test_merge_refuses_runs_whose_label_stands_for_another_network(store: Store, tmp_path: Path) -> None:
+    first, second = store.runs()
+    other = Store.create(tmp_path / "other", store.experiment)
+    other.plan([first.model_copy(update={"variant": second.variant, "seed": 9})])
+    found = merge(store.folder, [other.folder])
+    assert found.added == []
+    assert len(found.refused) == 1
+    assert f"has runs of {first.label} as another network" in found.refused[0]
+
+
 # ---------------------------------------------------------------- folders
 
 

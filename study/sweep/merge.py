@@ -64,13 +64,13 @@ def _join(into: Path, other: Store) -> Store:
         write_claims(into, read_claims(other.folder))
         if looks:
             write_looks(into, looks)
-    kept, ours = Store(into).experiment, read_looks(into)
+    store, ours = Store(into), read_looks(into)
     if looks and (ours is None or not same_plan(ours.planned, looks.planned)):
         raise StudyError(f"its seeds came in looks that {into} does not have")
     keys = ("name", "claims", "readouts", "files", "with_shared_rate")
-    own = {key: getattr(kept, key) for key in keys}
-    both = joined(kept, other.experiment.model_copy(update=own), into)
-    Store(into).check_networks(other.runs())
+    own = {key: getattr(store.experiment, key) for key in keys}
+    both = joined(store.experiment, other.experiment.model_copy(update=own), into)
+    store.check_networks(other.runs())
     if tuned:
         check_seeds(tuned.seeds, both)
         write_tuned(into, tuned)
