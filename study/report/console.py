@@ -169,8 +169,6 @@ def _view_json(view: View, names: Sequence[str], claims: Sequence[Claim]) -> dic
 def write_tables_and_figures(results: Results) -> tuple[list[Path], list[Path]]:
     """What a folder of runs shows without being asked, made from its records; figures if there is a finished run."""
     written = results.write_tables()
-    if not any(len(view.runs) for view in results.views):
-        return written, []
     figures = plot_all(results.view.curves, results.view.runs, results.folder / "figures", formats=("svg",))
     return written, figures
 
