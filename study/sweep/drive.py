@@ -63,7 +63,6 @@ def drive(
     fail_fast: bool = False,
     deadline: float | None = None,
     retry_failed: bool = False,
-    patience: float = attempts.PATIENCE,
 ) -> Outcome:
     """See the runs of one or more results folders, in this order, to their end; all folders share the agents.
 
@@ -76,35 +75,30 @@ def drive(
     Raises StudyError as the executor does.
     """
     try:
-        return _Drive(work, executor, display, fail_fast, deadline, patience).run(data_dir, wandb, retry_failed)
+        return _Drive(work, executor, display, fail_fast, deadline, executor.agents).run(data_dir, wandb, retry_failed)
     except BaseException:
         if not executor.detached:
             executor.stop()
         raise
 
 
+@dataclass
 class _Drive:
-    def __init__(
-        self,
-        work: Work,
-        executor: Executor,
-        display: Display,
-        fail_fast: bool,
-        deadline: float | None,
-        patience: float,
-    ):
-        self.work, self.executor, self.display = work, executor, display
-        self.fail_fast, self.deadline = fail_fast, deadline
-        self.outcome = Outcome()
-        self.watch = Watch(patience)
-        self.wanted = executor.agents
-        self.stillborn = 0
-        self.ours: dict[str, str] = {}  # runs that agents of ours held last, with the agent
-        self.names: set[str] = set()  # of our agents
-        self.killed: set[str] = set()  # of these, the ones that a signal killed
-        self.shown: dict[str, int] = {}  # runs that are shown at work, with the number of their attempt
-        self.left: dict[str, tuple[Store, Run]] = {}  # runs that have not ended
-        self.free = 0  # of these, the ones that nobody holds
+    work: Work
+    executor: Executor
+    display: Display
+    fail_fast: bool
+    deadline: float | None
+    wanted: int  # agents at work at a time
+    outcome: Outcome = field(default_factory=Outcome)
+    watch: Watch = field(default_factory=Watch)
+    stillborn: int = 0
+    ours: dict[str, str] = field(default_factory=dict)  # runs that agents of ours held last, with the agent
+    names: set[str] = field(default_factory=set)  # of our agents
+    killed: set[str] = field(default_factory=set)  # of these, the ones that a signal killed
+    shown: set[str] = field(default_factory=set)  # runs that are shown at work
+    left: dict[str, tuple[Store, Run]] = field(default_factory=dict)  # runs that have not ended
+    free: int = 0  # of these, the ones that nobody holds
 
     def run(self, data_dir: Path | None, wandb: Wandb, retry_failed: bool) -> Outcome:
         for store, runs in self.work:
@@ -120,11 +114,10 @@ class _Drive:
             skip=tuple(run_id for store, runs in self.work for run_id in left_behind(store, runs)),
             data_dir=str(data_dir) if data_dir else "",
             wandb=wandb,
-            patience=self.watch.patience,
         )
         self.executor.attach(order)
         self.names |= self.executor.alive()
-        kill_at, asked = float("inf"), 0
+        kill_at = float("inf")
         with interruptions() as interrupts:
             while True:
                 began = time.monotonic()
@@ -138,10 +131,10 @@ class _Drive:
                         break
                 if not self.outcome.stopped:
                     self.outcome.stopped = self._reason_to_stop(interrupts, order)
-                if self.outcome.stopped and not asked:
+                if self.outcome.stopped and kill_at == float("inf"):
                     if interrupts and self.executor.detached:
                         break
-                    asked, kill_at = 1, time.monotonic() + STOP_SECONDS
+                    kill_at = time.monotonic() + STOP_SECONDS
                     self.display.stopping(self.outcome.stopped)
                     self.executor.stop()
                 if self.outcome.stopped and not alive:
@@ -165,32 +158,27 @@ class _Drive:
                     self.ours[run_id], self.stillborn = holder.agent, 0
                 if run_id not in self.shown:
                     self.display.started(run)
-                self.shown[run_id] = holder.number
+                    self.shown.add(run_id)
                 if holder.live:
                     self.display.progress(run, holder.live)
                 continue
             state = store.state(run_id)
             last = attempts.last(folder)
-            if run_id not in self.shown and last is not None and state in OVER:
-                self.display.started(run)  # it was over between two looks
-                self.shown[run_id] = last.number
-                if last.agent in self.names:
-                    self.stillborn = 0
-            if state in DONE:
-                self.outcome.done.append(run_id)
-            elif state == "failed":
-                self.outcome.failed.append(run_id)
+            if state in OVER:
+                if run_id not in self.shown and last is not None:
+                    self.display.started(run)  # it was over between two looks
+                    if last.agent in self.names:
+                        self.stillborn = 0
+                (self.outcome.failed if state == "failed" else self.outcome.done).append(run_id)
+                del self.left[run_id]
+                self.display.ended(run, state)
             else:
                 if not (folder / "run.json").exists():
                     self._stop(f"the removal of {folder} while it was at work")
                 self.free += 1
                 if run_id in self.shown:
-                    del self.shown[run_id]
                     self.display.ended(run, _how(last))
-                continue
-            del self.left[run_id]
-            self.shown.pop(run_id, None)
-            self.display.ended(run, state)
+            self.shown.discard(run_id)
 
     def _start(self, order: Order, alive: set[str]) -> None:
         """Have as many agents as there is work for; one that has no run yet is about to take one."""
