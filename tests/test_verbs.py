@@ -212,7 +212,7 @@ def test_what_was_not_claimed_is_one_labelled_line(study, small: tuple[Path, Pat
 
 def test_runs_that_were_stopped_are_not_counted_as_ended() -> None:
     run = Run(variant=TimmVariant(model="x"), data=Data(), training=Training(), seed=0, label="C-C-T-T")
-    said, live = io.StringIO(), LiveDisplay(2, 1)
+    said, live = io.StringIO(), LiveDisplay(2)
     for display in (PlainDisplay(Console(file=said), 2), live):
         for how in ("checkpointed", "killed", "done"):
             display.started(run)

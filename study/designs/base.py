@@ -222,7 +222,7 @@ def _run(members: Sequence[Member], options: Options, executor: Executor, say: C
         store.record_command(options.command)
         planned.append((store, runs))
     work = [(store, pending(store, runs, options.retry_failed)) for store, runs in planned]
-    with display(say, sum(len(runs) for _, runs in work), executor.agents) as shown:
+    with display(say, sum(len(runs) for _, runs in work)) as shown:
         outcome = drive(
             work,
             executor,

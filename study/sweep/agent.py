@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config import Data, Run
-from study.environment import use_one_core
+from study.environment import environment, use_one_core
 from study.errors import Gone, StudyError
 from study.files import remove_temporaries
 from study.sweep import attempts
@@ -51,8 +51,6 @@ class Agent:
 
     def work(self) -> int:
         """The exit status."""
-        from study.environment import environment
-
         self.code = str(environment(self.order.device)["code"])  # now: the checkout may move on under a long sweep
         while not self.stop.is_set():
             taken, waits = self._take()

@@ -99,10 +99,8 @@ def read(folder: Path, number: int) -> Attempt:
 def at_work(folder: Path) -> bool:
     """Whether somebody seems to hold the run, in a single look: for showing, never for taking a run over."""
     attempt = last(folder)
-    return attempt is not None and not attempt.gone and _is_recent(folder, attempt)
-
-
-def _is_recent(folder: Path, attempt: Attempt) -> bool:
+    if attempt is None or attempt.gone:
+        return False
     if attempt.machine == machine() and attempt.machine:
         return True  # its process is there
     since = attempt.beat_at or (folder / "attempts" / f"{attempt.number}.json").stat().st_mtime

@@ -29,12 +29,12 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def display(console: Console, total: int, at_once: int) -> Iterator[Display]:
-    """The display that suits the console, for `total` runs, `at_once` at a time."""
+def display(console: Console, total: int) -> Iterator[Display]:
+    """The display that suits the console, for `total` runs."""
     if not console.is_terminal:
         yield PlainDisplay(console, total)
         return
-    live = LiveDisplay(total, at_once)
+    live = LiveDisplay(total)
     with Live(live, console=console, refresh_per_second=4):
         yield live
 
@@ -69,8 +69,8 @@ class PlainDisplay:
 class LiveDisplay:
     """One line a running run, and the sweep's own progress."""
 
-    def __init__(self, total: int, at_once: int):
-        self.total, self.at_once = total, at_once
+    def __init__(self, total: int):
+        self.total = total
         self.running: dict[str, tuple[Run, dict[str, Any]]] = {}
         self.finished = 0
         self.began = time.monotonic()

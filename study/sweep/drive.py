@@ -111,7 +111,7 @@ class _Drive:
             return self.outcome
         order = Order(
             folders={str(store.folder): stop_token(store.folder) for store, _ in self.work},
-            skip=tuple(run_id for store, runs in self.work for run_id in left_behind(store, runs)),
+            skip=[run_id for store, runs in self.work for run_id in left_behind(store, runs)],
             data_dir=str(data_dir) if data_dir else "",
             wandb=wandb,
         )

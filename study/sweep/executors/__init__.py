@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -37,7 +37,7 @@ class Order:
     """What an agent is told, as JSON in its only argument: `python -P -m study.sweep.agent ORDER`."""
 
     folders: Mapping[str, str]  # results folders in the order of work, each with the last stop that was asked for there
-    skip: tuple[str, ...] = ()  # runs that were left there by earlier sweeps and that nobody asked for now
+    skip: Sequence[str] = ()  # runs that were left there by earlier sweeps and that nobody asked for now
     data_dir: str = ""
     wandb: Wandb = "off"
     device: str = "cpu"
@@ -52,8 +52,7 @@ class Order:
     @classmethod
     def of(cls, text: str) -> Order:
         """The order that `json` wrote."""
-        values = json.loads(text)
-        return cls(**{**values, "skip": tuple(values.get("skip", ()))})
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
