@@ -12,11 +12,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import TypeAdapter
-
-from study.config import Data, Training, Variant
+from study.config import Data, Frozen, Training, Variant
 from study.environment import use_one_core
 from study.errors import StudyError, last_line
 from study.sweep.executors.local import Slot
@@ -36,6 +33,15 @@ class Speed:
     evaluation: float
 
 
+class Order(Frozen):
+    """What a measuring process is told, as JSON in its first argument; the second one is the device."""
+
+    variants: dict[str, Variant]
+    training: Training
+    classes: int
+    image_size: int
+
+
 def measure(
     variants: Mapping[str, Variant], training: Training, classes: int, image_size: int, slots: Sequence[Slot]
 ) -> dict[str, Speed]:
@@ -43,15 +49,10 @@ def measure(
 
     Raises StudyError if a variant cannot take a step here, with the end of what its process said.
     """
-    order = {
-        "variants": {label: variant.model_dump(mode="json") for label, variant in variants.items()},
-        "training": training.model_dump(mode="json"),
-        "classes": classes,
-        "image_size": image_size,
-    }
+    order = Order(variants=dict(variants), training=training, classes=classes, image_size=image_size)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "study.sweep.measure", json.dumps({**order, "device": slot.device})],
+            [sys.executable, "-P", "-m", "study.sweep.measure", order.model_dump_json(), slot.device],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -117,7 +118,7 @@ def stream_share(variant: Variant, data: Data, training: Training, rounds: int =
     return statistics.median(shares[1:])  # the first warms up
 
 
-def main(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
+def main(order: Order, on: str) -> dict[str, tuple[float, float]]:
     """The measuring process: seconds of a step and of an evaluated batch, by label."""
     import torch
 
@@ -125,20 +126,18 @@ def main(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
     from study.training.evaluate import Normalisation, evaluate
     from study.training.step import Stepper
 
-    if order["device"] == "cpu":
+    if on == "cpu":
         use_one_core()
-    device = torch.device(order["device"])
-    training = Training.model_validate_json(json.dumps(order["training"]))
+    device, training = torch.device(on), order.training
     generator = torch.Generator().manual_seed(0)
-    shape = (training.batch_size, 3, order["image_size"], order["image_size"])
+    shape = (training.batch_size, 3, order.image_size, order.image_size)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    labels = torch.randint(order["classes"], (training.batch_size,), generator=generator)
+    labels = torch.randint(order.classes, (training.batch_size,), generator=generator)
     normalise = Normalisation.of(images, device)
     images, labels = images.to(device), labels.to(device)
     speeds = {}
-    for label, description in order["variants"].items():
-        variant: Variant = TypeAdapter(Variant).validate_json(json.dumps(description))
-        network = place(build(variant, order["classes"], order["image_size"]), device).train()
+    for label, variant in order.variants.items():
+        network = place(build(variant, order.classes, order.image_size), device).train()
         stepper = Stepper(network, training)
         stepper.step(normalise(images), labels, training.lr).item()
         started = time.perf_counter()
@@ -152,4 +151,4 @@ def main(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    print(json.dumps(main(Order.model_validate_json(sys.argv[1]), sys.argv[2])))
