@@ -18,6 +18,7 @@ from study.analysis.readouts import find_readout
 from study.config import Experiment, Run, own_reference
 from study.environment import code_version, same_code
 from study.errors import StudyError, last_line
+from study.report.console import finish_sweep
 from study.report.table import say as tell
 from study.results import load
 from study.sweep import attempts
@@ -85,8 +86,12 @@ class Design:
         raise NotImplementedError
 
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
-        """What is read from the members together, at the end of a call: to `console`, remarks to `say`."""
-        raise NotImplementedError
+        """What is read from the members together, at the end of a call: to `console`, remarks to `say`.
+
+        Of one sweep tables, figures and the ranking; the verdicts on its claims with the last run and not before, or
+        those of the last look. Who looks at every run that ends, and stops when a verdict pleases, is fooled.
+        """
+        finish_sweep(self.folder, console, say, as_json, claims=complete)
 
 
 @dataclass

@@ -13,12 +13,10 @@ from rich.console import Console
 
 from study.analysis.claims import verdict_on
 from study.analysis.sequential import decided, plan_looks
-from study.analysis.verdicts import ClaimVerdict
 from study.config import Experiment
 from study.designs.base import Design, Member
 from study.designs.plain import member_of
 from study.errors import StudyError
-from study.report.console import finish_sweep
 from study.report.table import say as tell
 from study.results import load
 from study.sweep.looks import Looks, PlannedLook, TakenLook, plan_is_free, write_looks
@@ -65,16 +63,11 @@ class InLooks(Design):
         if tuned := read_tuned(self.folder):
             check_seeds(tuned.seeds, self._with_seeds(plan.seeds(plan.planned[-1])))
         for look in plan.planned:
-            looks = self.looks
-            taken = next((each for each in looks.taken if each.number == look.number), None)
-            if taken is None:
-                self.say.print(
-                    f"look {look.number} of {len(looks.planned)}: {look.seeds} seeds, level {look.alpha:.5f}"
-                )
+            if (taken := self._taken(look)) is None:
+                self.say.print(f"look {look.number} of {len(plan.planned)}: {look.seeds} seeds, level {look.alpha:.5f}")
                 yield [member_of(self.folder, self._with_seeds(plan.seeds(look)), facts)]
-                looks = self.looks  # another sweep may have taken it meanwhile; another plan is refused
-                taken = next((each for each in looks.taken if each.number == look.number), None)
-                taken = taken or self._take(look, looks)
+                # another sweep may have taken it meanwhile; another plan is refused
+                taken = self._taken(look) or self._take(look)
             for sentence in taken.verdicts:
                 tell(f"  {sentence}", self.say)
             if taken.decided:
@@ -84,9 +77,18 @@ class InLooks(Design):
     def _with_seeds(self, seeds: range) -> Experiment:
         return self.experiment.model_copy(update={"seeds": tuple(seeds)})
 
-    def _take(self, look: PlannedLook, looks: Looks) -> TakenLook:
+    def _taken(self, look: PlannedLook) -> TakenLook | None:
+        return next((each for each in self.looks.taken if each.number == look.number), None)
+
+    def _take(self, look: PlannedLook) -> TakenLook:
         """Test the claims at the look's level, on its seeds, and record what was seen."""
-        verdicts = self.verdicts(look)
+        tables, looks = load(self.folder), self.looks
+        runs = tables.runs[tables.runs["seed"].isin(looks.seeds(look))]
+        curves = tables.curves[tables.curves["run"].isin(runs["run"])]
+        verdicts = [
+            verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0, own=tables.own)
+            for claim in tables.experiment.claims  # as planned, with the sizes that were found
+        ]
         taken = TakenLook(
             **look.model_dump(),
             verdicts=tuple(f"{verdict.ranking}: {verdict.sentence}" for verdict in verdicts),
@@ -94,17 +96,3 @@ class InLooks(Design):
         )
         write_looks(self.folder, looks.model_copy(update={"taken": (*looks.taken, taken)}))
         return taken
-
-    def verdicts(self, look: PlannedLook) -> list[ClaimVerdict]:
-        """The claims at a look's level, on the seeds of that look."""
-        tables = load(self.folder)
-        runs = tables.runs[tables.runs["seed"].isin(self.looks.seeds(look))]
-        curves = tables.curves[tables.curves["run"].isin(runs["run"])]
-        return [
-            verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0, own=tables.own)
-            for claim in tables.experiment.claims  # as planned, with the sizes that were found
-        ]
-
-    def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
-        """Tables and figures; the verdicts were said look by look, each at its own level."""
-        finish_sweep(self.folder, console, say, as_json, claims=False)

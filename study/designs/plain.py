@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from study.config import Experiment
 from study.designs.base import Design, Member
 from study.errors import StudyError
-from study.report.console import finish_sweep
 from study.sweep.plan import Facts, make_plan, with_found_sizes
 from study.sweep.store import Store
 from study.sweep.tuned import NAME, at_tuned_rates, read_tuned
@@ -21,13 +18,6 @@ class Plain(Design):
 
     def stages(self) -> Iterator[Sequence[Member]]:
         yield [member_of(self.folder, self.experiment, Facts(self.options.data_dir))]
-
-    def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
-        """Tables, figures and the ranking; the verdicts on its claims with the last run and not before.
-
-        Who looks at every run that ends, and stops when a verdict pleases, is fooled.
-        """
-        finish_sweep(self.folder, console, say, as_json, claims=complete)
 
 
 def member_of(folder: Path, experiment: Experiment, facts: Facts) -> Member:
