@@ -9,7 +9,7 @@ from study.designs.base import Options, folder_of
 from study.report.table import say as tell
 from study.sweep.executors.local import slots
 from study.sweep.measure import measure
-from study.sweep.plan import Facts, make_plan, with_found_sizes
+from study.sweep.plan import make_plan
 from study.sweep.store import Store
 
 WORTH = 1.1  # times as fast as fp32, for what bf16 costs in digits
@@ -42,8 +42,7 @@ def _faster(experiment: Experiment, options: Options) -> tuple[str, str]:
     capability = torch.backends.cpu.get_cpu_capability()
     if slot.device == "cpu" and capability in ("AVX2", "DEFAULT", "NO AVX"):
         return "fp32", f"this processor has no instructions for bf16 ({capability})"
-    facts = Facts(options.data_dir)
-    plan = make_plan(with_found_sizes(experiment, facts), facts=facts)
+    plan = make_plan(experiment, options.data_dir)
     label = "C-C-T-T" if "C-C-T-T" in plan.variants else next(iter(plan.variants))
     recipe = plan.experiment.training
     images = min(recipe.batch_size, IMAGES) if slot.device == "cpu" else recipe.batch_size

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,11 @@ class Rates(Design):
             elif frozen is not None:
                 self.tuned[folder] = frozen
         while open_:
-            yield list(chain.from_iterable(self._at(folder, each, rates[folder]) for folder, each in open_.items()))
+            yield [
+                Member(_folder(folder, rate), make_plan(self._trial(each, rate), facts=self.facts))
+                for folder, each in open_.items()
+                for rate in rates[folder]
+            ]
             for folder, experiment in list(open_.items()):
                 tuned = self._choice(folder, experiment, rates[folder])
                 further = self._further(tuned, experiment)
@@ -125,13 +128,6 @@ class Rates(Design):
             raise StudyError(f"{folder / NAME} was tuned otherwise and is frozen: choose another folder with --out")
         return frozen.grid
 
-    def _at(self, folder: Path, experiment: Experiment, rates: Sequence[float]) -> Iterator[Member]:
-        """A member for each rate, in `tuning/lr-RATE`."""
-        for rate in rates:
-            yield Member(
-                folder / TUNING / f"lr-{key(rate)}", make_plan(self._trial(experiment, rate), facts=self.facts)
-            )
-
     def _trial(self, experiment: Experiment, rate: float) -> Experiment:
         """The experiment at one rate, validated on images kept back from the training images."""
         recipe = experiment.training.model_copy(update={"lr": rate})
@@ -147,7 +143,7 @@ class Rates(Design):
 
     def _choice(self, folder: Path, experiment: Experiment, rates: Sequence[float]) -> Tuned:
         """Each variant's rate, with every value that led to it. All runs are done."""
-        reached = {rate: _validation_accuracies(folder / TUNING / f"lr-{key(rate)}") for rate in rates}
+        reached = {rate: _validation_accuracies(_folder(folder, rate)) for rate in rates}
         values = {
             label: {
                 key(rate): tuple(reached[rate].get((label, seed)) for seed in self.grid.seeds) for rate in sorted(rates)
@@ -192,6 +188,11 @@ class Rates(Design):
     def show(self, console: Console, say: Console, as_json: bool, complete: bool) -> None:
         """What was frozen: the mean validation accuracy of every rate, and each variant's choice."""
         show_tuned(self.tuned, console, as_json)
+
+
+def _folder(folder: Path, rate: float) -> Path:
+    """Where the runs at a rate lie."""
+    return folder / TUNING / f"lr-{key(rate)}"
 
 
 def _rounded(rate: float) -> float:
