@@ -110,8 +110,8 @@ class Results:
         return [environment for place, environment in enumerate(made) if environment not in made[:place]]
 
     @cached_property
-    def _read(self) -> tuple[list[Record], list[tuple[Run, dict[str, Any]]], list[str]]:
-        """Records in the order of variants and seeds; runs that failed; a sentence for each damaged run."""
+    def _read(self) -> tuple[list[Record], list[tuple[Run, dict[str, Any]]], dict[str, str]]:
+        """Records in the order of variants and seeds; runs that failed; a sentence for each damaged run, by its id."""
         records, failed, damaged = read_records(self.folder)
         places = {label: place for place, label in enumerate(self.experiment.variants)}
         records.sort(key=lambda each: (places.get(each.run.label, len(places)), each.run.label, each.run.seed))
@@ -130,7 +130,7 @@ class Results:
     @property
     def damaged(self) -> list[str]:
         """A sentence for each run whose files cannot be read or do not belong together. It is in no table."""
-        return self._read[2]
+        return list(self._read[2].values())
 
     # ------------------------------------------------------------ tables and views
 

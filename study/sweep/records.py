@@ -76,11 +76,11 @@ def read_record(folder: Path) -> Record:
     return Record(run, result, rows)
 
 
-def read_records(folder: Path) -> tuple[list[Record], list[tuple[Run, dict[str, Any]]], list[str]]:
+def read_records(folder: Path) -> tuple[list[Record], list[tuple[Run, dict[str, Any]]], dict[str, str]]:
     """The runs of a results folder: records of the finished ones; those that failed, with what their last attempt left;
-    a sentence for each that is damaged.
+    by id those that are damaged, each with a sentence that says what is wrong.
     """
-    records, failed, damaged = [], [], []
+    records, failed, damaged = [], [], {}
     for path in sorted((folder / "runs").glob("*/")):
         try:
             if (path / "result.json").exists():
@@ -90,7 +90,7 @@ def read_records(folder: Path) -> tuple[list[Record], list[tuple[Run, dict[str, 
                 if (path / "failed.json").exists():
                     failed.append((run, read_json(path / "failed.json")))
         except StudyError as error:
-            damaged.append(str(error))
+            damaged[path.name] = str(error)
     return records, failed, damaged
 
 

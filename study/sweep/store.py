@@ -31,7 +31,7 @@ from study.files import check_seal, read_json, read_text, sealed, write_json, wr
 from study.sweep import attempts
 from study.sweep.claims import record_claims
 from study.sweep.joining import differences, joined
-from study.sweep.records import FILES, Damaged, Record, read_record, read_run
+from study.sweep.records import FILES, Damaged, Record, read_record, read_records, read_run
 
 TUNING = "tuning"  # holds the results folders of the rates that were tried: study/designs/rates.py
 T = TypeVar("T")
@@ -179,16 +179,7 @@ class Store:
 
     def damaged(self) -> dict[str, str]:
         """The runs, by id, whose record does not fit together, each with a sentence that says what is wrong."""
-        found = {}
-        for folder in sorted((self.folder / "runs").glob("*/")):
-            try:
-                if (folder / "result.json").exists():
-                    self._record(folder)
-                elif (folder / "run.json").exists():
-                    read_run(folder)
-            except Damaged as why:
-                found[folder.name] = str(why)
-        return found
+        return read_records(self.folder)[2]
 
     def state(self, run_id: str) -> str:
         """One of STATES, by looking alone: nothing is locked or written."""
