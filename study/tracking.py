@@ -67,7 +67,7 @@ def open_mirror(mode: Literal["off", "offline", "online"], run: Run, experiment:
     To be called when metrics.jsonl in `folder` is as the run will continue it. W&B's own files go to `folder`/wandb.
     The project is that of $WANDB_PROJECT, else `study`. What is missing is found by `check`, not here.
     """
-    return Mirror(_request(mode, run, experiment, folder, None))
+    return Mirror(_of_run(mode, run, experiment, folder, None))
 
 
 class Mirror:
@@ -169,36 +169,28 @@ def push(folder: Path, project: str | None = None, mode: Literal["offline", "onl
             record = read_record(path.parent)
         except Damaged as why:
             return Pushed(path.parent.name, "damaged", None, 0, str(why))
-        request = _request(mode, record.run, experiment.name, path.parent, project)
+        request = _of_run(mode, record.run, experiment.name, path.parent, project)
         return Pushed(record.run.id, record.run.label, record.run.seed, *_replayed(request, {"result": record.result}))
 
     with ThreadPoolExecutor(PUSH_PROCESSES) as pool:
         pushed = list(pool.map(push_run, sorted(folder.glob("runs/*/result.json"))))
-    if pushed and (files := report_files(folder)):
+    files = [*sorted(folder.glob("report.*")), *sorted(folder.glob("figures/*"))]  # as far as study report made them
+    if pushed and files:
         pushed.append(_push_report(folder, experiment, files, project, mode))
     return pushed
 
 
-def report_files(folder: Path) -> list[Path]:
-    """The report and the figures of a results folder, as far as they were made: `study report` makes them."""
-    return [*sorted(folder.glob("report.*")), *sorted(folder.glob("figures/*"))]
-
-
 def _push_report(folder: Path, experiment: Experiment, files: list[Path], project: str | None, mode: str) -> Pushed:
     """A W&B run of its own, `report`, whose artifact has the files; W&B keeps a new version only if they changed."""
-    name, group = folder.resolve().name, _group(experiment.name, experiment.data)
-    request: JSON = {
-        "mode": mode,
-        "id": digest(["report", group, name]),
-        "name": f"{name}-report",
-        "group": group,
-        "job_type": "report",
-        "tags": [experiment.name[:LONGEST_TAG]],
-        "project": _project(project),
-        "dir": str(folder.resolve()),
-        "bytes": 0,
-        "artifact": {str(path.relative_to(folder)): str(path.resolve()) for path in files},
-    }
+    name = folder.resolve().name
+    request = _request(
+        mode, experiment.name, experiment.data, folder, project,
+        name=f"{name}-report",
+        job_type="report",
+        tags=[experiment.name[:LONGEST_TAG]],
+        artifact={str(path.relative_to(folder)): str(path.resolve()) for path in files},
+    )  # fmt: skip
+    request["id"] = digest(["report", request["group"], name])
     return Pushed(request["id"], "report", 0, *_replayed(request))
 
 
@@ -223,32 +215,32 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in others} | ours
 
 
-def _request(mode: str, run: Run, experiment: str, folder: Path, project: str | None) -> JSON:
-    """The first line to a mirror process: the arguments of wandb.init, and how much of metrics.jsonl is to be read."""
+def _request(mode: str, experiment: str, data: Data, folder: Path, project: str | None, **own: Any) -> JSON:
+    """The first line to a mirror process: the arguments of wandb.init, and how much of metrics.jsonl is to be read.
+
+    The group is what W&B shows together: the runs of one experiment on one data set, at one size and side.
+    """
     metrics = folder / "metrics.jsonl"
-    job = "train" if run.start is None else "probe" if run.training.freeze else "fine-tune"
+    size = f"-{data.train_size}-images" if data.train_size is not None else ""
     return {
         "mode": mode,
-        "id": run.id,
-        "name": f"{run.label}-{run.seed}",
-        "group": _group(experiment, run.data),
-        "job_type": job,
-        "tags": [tag[:LONGEST_TAG] for tag in dict.fromkeys((run.label, run.data.name, experiment))],
-        "project": _project(project),
-        "config": run.model_dump(mode="json"),
+        "group": f"{experiment}-{data.slug}{size}-{data.image_size}px",
+        "project": project or os.environ.get("WANDB_PROJECT") or "study",
         "dir": str(folder.resolve()),
         "bytes": metrics.stat().st_size if metrics.exists() else 0,
+        **own,
     }
 
 
-def _project(chosen: str | None) -> str:
-    return chosen or os.environ.get("WANDB_PROJECT") or "study"
-
-
-def _group(experiment: str, data: Data) -> str:
-    """What W&B shows together: the runs of one experiment on one data set, at one size and side."""
-    size = f"-{data.train_size}-images" if data.train_size is not None else ""
-    return f"{experiment}-{data.slug}{size}-{data.image_size}px"
+def _of_run(mode: str, run: Run, experiment: str, folder: Path, project: str | None) -> JSON:
+    return _request(
+        mode, experiment, run.data, folder, project,
+        id=run.id,
+        name=f"{run.label}-{run.seed}",
+        job_type="train" if run.start is None else "probe" if run.training.freeze else "fine-tune",
+        tags=[tag[:LONGEST_TAG] for tag in dict.fromkeys((run.label, run.data.name, experiment))],
+        config=run.model_dump(mode="json"),
+    )  # fmt: skip
 
 
 GROUPS = {
