@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +50,6 @@ class Attempt:
     agent: str = ""
     code: str = ""  # version of the code
     beat: dict[str, Any] = field(default_factory=dict)  # count, live (the progress that train tells), ended ("" or how)
-    beat_at: float = 0.0  # time of the file of the last heartbeat
 
     @property
     def ended(self) -> str:
@@ -86,14 +86,8 @@ def last(folder: Path) -> Attempt | None:
 
 def read(folder: Path, number: int) -> Attempt:
     """An attempt. Never raises for what is half written: that is empty."""
-    claim = _peek(folder / "attempts" / f"{number}.json")
-    path = folder / "attempts" / f"{number}.beat"
-    try:
-        beat_at = path.stat().st_mtime
-    except OSError:
-        beat_at = 0.0
-    known = {key: claim[key] for key in _CLAIM if key in claim}
-    return Attempt(number, **known, beat=_peek(path), beat_at=beat_at)
+    claim, beat = (_peek(folder / "attempts" / f"{number}.{kind}") for kind in ("json", "beat"))
+    return Attempt(number, **{key: claim[key] for key in _CLAIM if key in claim}, beat=beat)
 
 
 def at_work(folder: Path) -> bool:
@@ -103,8 +97,11 @@ def at_work(folder: Path) -> bool:
         return False
     if attempt.machine == machine() and attempt.machine:
         return True  # its process is there
-    since = attempt.beat_at or (folder / "attempts" / f"{attempt.number}.json").stat().st_mtime
-    return abs(time.time() - since) < 2 * PATIENCE
+    for kind in ("beat", "json"):
+        with suppress(OSError):
+            since = (folder / "attempts" / f"{attempt.number}.{kind}").stat().st_mtime
+            return abs(time.time() - since) < 2 * PATIENCE
+    return False
 
 
 def step_of(folder: Path, number: int) -> int:
