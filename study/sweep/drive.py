@@ -240,10 +240,9 @@ def left_behind(store: Store, runs: Sequence[Run]) -> list[str]:
     """
     asked = {run.id for run in runs}
     others = [run.id for run in store.runs() if run.id not in asked]
-    states = {run_id: store.state(run_id) for run_id in others}
     if any(attempts.at_work(store.path(run_id)) for run_id in [*asked, *others]):
         return []
-    return [run_id for run_id, state in states.items() if state not in DONE]
+    return [run_id for run_id in others if store.state(run_id) not in DONE]
 
 
 def _how(last: attempts.Attempt | None) -> str:
