@@ -7,7 +7,7 @@ Uncertainty comes from a parametric bootstrap of the means over seeds, independe
 n - 1 degrees of freedom, as the bands of the figures. It says nothing about whether the law holds where nobody has
 measured: for that the largest sizes are held out.
 
-Shape suffixes: D draws, S sizes, V variants.
+Shape suffixes: D draws (none where a variant has a single seed somewhere), S sizes, V variants, N numbers of images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pandas as pd
 
-from study.analysis.laws import PARAMETERS, Law, fit_law
+from study.analysis.laws import PARAMETERS, fit_law
 from study.analysis.scaling_types import (
     PUBLISHED,
     Crossing,
@@ -66,7 +66,7 @@ def scale(
         for (size, variant), rows in points.groupby(["images", "variant"])
     }
     mean_SV = np.array([[samples[size, variant].mean() for variant in variants] for size in sizes])
-    drawn_DSV: Floats | None = None
+    drawn_DSV: Floats = np.empty((0, *mean_SV.shape))
     if min(len(samples[size, variant]) for size in sizes for variant in variants) >= 2:
         random = np.random.default_rng(seed)
         drawn = [draw_means([samples[size, v] for v in variants], "welch", draws, random) for size in sizes]
@@ -89,7 +89,7 @@ def scale(
         sizes=sizes,
         variants=variants,
         points=tuple(
-            Point(variant, size, len(samples[size, variant]), _estimate(mean_SV[s, v], _at(drawn_DSV, s, v)))
+            Point(variant, size, len(samples[size, variant]), _estimate(mean_SV[s, v], drawn_DSV[:, s, v]))
             for v, variant in enumerate(variants)
             for s, size in enumerate(sizes)
         ),
@@ -103,12 +103,8 @@ def scale(
     )
 
 
-def _at(drawn_DSV: Floats | None, s: int, v: int) -> Floats | None:
-    return None if drawn_DSV is None else drawn_DSV[:, s, v]
-
-
-def _estimate(value: float, drawn: Floats | None) -> Estimate:
-    if drawn is None or not len(drawn):
+def _estimate(value: float, drawn: Floats) -> Estimate:
+    if not len(drawn):
         return Estimate(float(value))
     low, high = np.quantile(drawn, ENDS)
     return Estimate(float(value), float(low), float(high))
@@ -135,17 +131,17 @@ def zero_crossings(images: Floats, difference: Floats) -> list[tuple[float, int]
     return found
 
 
-def _crossings(images: Floats, variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats | None) -> list[Crossing]:
+def _crossings(images: Floats, variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats) -> list[Crossing]:
     """All crossings of all pairs. A draw's crossing is the nearest one, in log images, of the same direction."""
     found = []
     for i, j in combinations(range(len(variants)), 2):
         for place, direction in zero_crossings(images, mean_SV[:, i] - mean_SV[:, j]):
             nearest: list[float] = []
-            for draw_S in () if drawn_DSV is None else drawn_DSV[:, :, i] - drawn_DSV[:, :, j]:
+            for draw_S in drawn_DSV[:, :, i] - drawn_DSV[:, :, j]:
                 same = [x for x, way in zero_crossings(images, draw_S) if way == direction]
                 nearest += [min(same, key=lambda x: abs(np.log(x / place)))] if same else []
             winner, loser = (i, j) if direction > 0 else (j, i)
-            share = None if drawn_DSV is None else len(nearest) / len(drawn_DSV)
+            share = len(nearest) / len(drawn_DSV) if len(drawn_DSV) else None
             found.append(Crossing(variants[winner], variants[loser], _estimate(place, np.array(nearest)), share))
     return sorted(found, key=lambda crossing: crossing.images.value)
 
@@ -156,75 +152,65 @@ def _crossings(images: Floats, variants: Sequence[str], mean_SV: Floats, drawn_D
 class _Laws:
     """The law of every variant, and of every draw of its means."""
 
-    def __init__(self, images: Floats, variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats | None):
+    def __init__(self, images: Floats, variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats):
         self.variants = tuple(variants)
-        self.best = [fit_law(images, 1 - mean_SV[:, v]) for v in range(len(variants))]
-        self.drawn: list[list[Law]] | None = None
-        if drawn_DSV is not None:
-            self.drawn = [[fit_law(images, 1 - draw_S) for draw_S in drawn_DSV[:, :, v]] for v in range(len(variants))]
+        self.best = [fit_law(images, 1 - mean_S) for mean_S in mean_SV.T]
+        self.drawn = [[fit_law(images, 1 - draw_S) for draw_S in drawn_DSV[:, :, v]] for v in range(len(variants))]
 
     def summary(self) -> tuple[VariantLaw, ...]:
         def estimate(v: int, name: str) -> Estimate:
-            drawn = None if self.drawn is None else np.array([getattr(law, name) for law in self.drawn[v]])
-            return _estimate(getattr(self.best[v], name), drawn)
+            return _estimate(getattr(self.best[v], name), np.array([getattr(law, name) for law in self.drawn[v]]))
 
         return tuple(
             VariantLaw(variant, estimate(v, "a"), estimate(v, "b"), estimate(v, "c"), self.best[v].rmse)
             for v, variant in enumerate(self.variants)
         )
 
-    def accuracy(self, v: int, images: Floats) -> tuple[Floats, Floats | None]:
-        """Of a variant at some numbers of images: the best law's (N,) and the draws' (D, N)."""
-        drawn = None if self.drawn is None else np.stack([1 - law(images) for law in self.drawn[v]])
-        return 1 - self.best[v](images), drawn
+    def accuracy(self, images: Floats) -> tuple[Floats, Floats]:
+        """At some numbers of images: the best laws' (V, N) and the draws' (V, D, N)."""
+        drawn = np.array([[1 - law(images) for law in laws] for laws in self.drawn])
+        best_VN = np.array([1 - law(images) for law in self.best])
+        return best_VN, drawn.reshape(len(best_VN), -1, len(images))
 
     def bands(self, images: Floats) -> dict[str, tuple[Floats, Floats, Floats]]:
         found = {}
-        for v, variant in enumerate(self.variants):
-            best, drawn = self.accuracy(v, images)
-            low, high = (np.full_like(best, np.nan),) * 2 if drawn is None else np.quantile(drawn, ENDS, axis=0)
+        for variant, best, drawn in zip(self.variants, *self.accuracy(images), strict=True):
+            low, high = np.quantile(drawn, ENDS, axis=0) if len(drawn) else np.full((2, len(images)), np.nan)
             found[variant] = (best, low, high)
         return found
 
     def extrapolate(self, published: Published) -> Extrapolation:
-        at = np.array([float(published.images)])
-        best, drawn = zip(*(self.accuracy(v, at) for v in range(len(self.variants))), strict=True)
-        best_V = np.concatenate(best)
-        drawn_DV = None if self.drawn is None else np.concatenate([d for d in drawn if d is not None], axis=1)
+        best_VN, drawn_VDN = self.accuracy(np.array([float(published.images)]))
+        best_V, drawn_DV = best_VN[:, 0], drawn_VDN[:, :, 0].T
         order = np.argsort(-best_V, kind="stable")
-        ranks = np.empty((0, 0)) if drawn_DV is None else rank_probabilities(drawn_DV)[order]
+        ranks = rank_probabilities(drawn_DV)[order].tolist() if len(drawn_DV) else ()
         ranking = parse_ranking(published.ranking)
         tau = attainable = None
         if set(ranking.variants) <= set(self.variants):
             places = [self.variants.index(variant) for variant in ranking.variants]
             levels = np.array(ranking.levels, dtype=float)
-            taus = None if drawn_DV is None else tau_b(levels, drawn_DV[:, places])
-            tau = _estimate(float(tau_b(levels, best_V[places])), taus)
+            tau = _estimate(float(tau_b(levels, best_V[places])), tau_b(levels, drawn_DV[:, places]))
             attainable = float(tau_b(levels, -np.arange(len(levels), dtype=float)))
         return Extrapolation(
             published,
             tuple(self.variants[v] for v in order),
-            tuple(_estimate(best_V[v], None if drawn_DV is None else drawn_DV[:, v]) for v in order),
-            tuple(tuple(float(p) for p in row) for row in ranks),
+            tuple(_estimate(best_V[v], drawn_DV[:, v]) for v in order),
+            tuple(map(tuple, ranks)),
             tau,
             attainable,
         )
 
 
-def _held_out(
-    sizes: Sequence[int], variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats | None
-) -> list[HeldOut]:
+def _held_out(sizes: Sequence[int], variants: Sequence[str], mean_SV: Floats, drawn_DSV: Floats) -> list[HeldOut]:
     """Laws of all sizes but the largest (the two largest where 6 or more are there), checked on these."""
     kept = len(sizes) - (2 if len(sizes) >= PARAMETERS + 3 else 1)
     images = np.array(sizes, dtype=float)
-    laws = _Laws(images[:kept], variants, mean_SV[:kept], None if drawn_DSV is None else drawn_DSV[:, :kept])
+    best_VN, drawn_VDN = _Laws(images[:kept], variants, mean_SV[:kept], drawn_DSV[:, :kept]).accuracy(images[kept:])
     found = []
     for v, variant in enumerate(variants):
-        best, drawn = laws.accuracy(v, images[kept:])
         for s, size in enumerate(sizes[kept:]):
-            measured = mean_SV[kept + s, v]
-            differences = None if drawn is None or drawn_DSV is None else drawn[:, s] - drawn_DSV[:, kept + s, v]
-            off = _estimate(best[s] - measured, differences)
+            measured, predicted = mean_SV[kept + s, v], best_VN[v, s]
+            off = _estimate(predicted - measured, drawn_VDN[v, :, s] - drawn_DSV[:, kept + s, v])
             refuted = None if off.low is None or off.high is None else not off.low <= 0 <= off.high
-            found.append(HeldOut(variant, size, float(measured), float(best[s]), off, refuted))
+            found.append(HeldOut(variant, size, float(measured), float(predicted), off, refuted))
     return found
