@@ -40,9 +40,14 @@ def of_runs(curves: pd.DataFrame, runs: Iterable[str]) -> pd.DataFrame:
     return curves[np.array([run in wanted for run in curves["run"].to_numpy(dtype=object)], dtype=bool)]
 
 
+def ended_well(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that did not diverge."""
+    return runs[runs["status"] != "diverged"]
+
+
 def not_diverged(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The evaluations of runs that did not diverge."""
-    return of_runs(curves, runs.loc[runs["status"] != "diverged", "run"])
+    return of_runs(curves, ended_well(runs)["run"])
 
 
 def interpolated(table: pd.DataFrame, runs: ArrayLike, x: Floats, y: Floats, at: ArrayLike) -> pd.DataFrame:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from study.analysis.curves import (
     at_losses,
+    ended_well,
     improvements,
     interpolated,
     log_spaced,
@@ -284,7 +285,7 @@ def measure(name: str, curves: pd.DataFrame, runs: pd.DataFrame, own: Own | None
     """
     readout, at = find_readout(name, own)
     diverged = runs[runs["status"] == "diverged"]
-    alive = runs[runs["status"] != "diverged"]
+    alive = ended_well(runs)
     result = readout.function(of_runs(curves, alive["run"]), alive, at)
     unmeasured = alive[~alive["run"].isin(curves["run"])]
     reasons = (("Diverged, and so without a value", diverged), ("Never evaluated", unmeasured))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from study.analysis.curves import ended_well
 from study.config import canonical_label
 from study.errors import StudyError
 
@@ -56,7 +57,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 def points_of(runs: pd.DataFrame, images: int | None) -> pd.DataFrame:
     """One row a run that did not diverge, with POINT_COLUMNS: where it ended, after training on so many images."""
-    alive = runs[runs["status"] != "diverged"]
+    alive = ended_well(runs)
     train, test = (alive[f"final_{which}_accuracy"].astype(float) for which in ("probe", "test"))
     losses = (alive[f"final_{which}_loss"].astype(float) for which in ("probe", "test"))
     columns = (alive["variant"], alive["seed"], images, test, train - test, *losses)

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from study.analysis.curves import at_losses, log_spaced, loss_ranges, matched_region, not_diverged, of_runs
+from study.analysis.curves import at_losses, ended_well, log_spaced, loss_ranges, matched_region, not_diverged, of_runs
 from study.analysis.curves import difference_at_loss as at_equal_loss
 from study.report.drawing import (
     accuracy_axis,
@@ -57,7 +57,7 @@ class FigureKind:
         """The figure, with its caption, which says n, as its label."""
         with mpl.rc_context(RC):
             figure = self.make(curves, runs)
-        n = spread_in_words(runs[runs["status"] != "diverged"].groupby("variant").size(), self.means)
+        n = spread_in_words(ended_well(runs).groupby("variant").size(), self.means)
         figure.set_label(" ".join(filter(None, (self.caption, str(figure.get_label()), n))))
         return figure
 
@@ -201,8 +201,7 @@ def difference_at_loss(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     variants = styles(curves["variant"])
     pairs, compared = list(combinations(variants, 2)), ""
     if len(pairs) > MOST_PAIRS:
-        ended_well = runs[runs["status"] != "diverged"]
-        best = str(ended_well.groupby("variant")["final_test_accuracy"].mean().idxmax())
+        best = str(ended_well(runs).groupby("variant")["final_test_accuracy"].mean().idxmax())
         pairs = [(best, other) for other in variants if other != best]
         compared = f"Each is compared with {best}, the most accurate in the end."
     longest = max((len(label) for pair in pairs for label in pair), default=1)
@@ -266,11 +265,11 @@ def accuracy_by_cost(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     Bars are 95% t-intervals over seeds, across too where the cost varies; of few seeds they reach from the lowest to
     the highest.
     """
-    costs = [cost for cost in _COSTS if runs[cost[0]].notna().any()]
+    costs, alive = [cost for cost in _COSTS if runs[cost[0]].notna().any()], ended_well(runs)
     figure, panels = canvas(runs, panels=max(2, len(costs)), sharey=True)
     for axes, (column, label, unit) in zip(panels, costs, strict=False):
         for variant, style in styles(runs["variant"]).items():
-            own = runs[(runs["variant"] == variant) & (runs["status"] != "diverged")].dropna(subset=[column])
+            own = alive[alive["variant"] == variant].dropna(subset=[column])
             x, y = own[column].to_numpy(dtype=float) / unit, own["final_test_accuracy"].to_numpy(dtype=float)
             if len(own):
                 _draw_cross(axes, x, y, style)

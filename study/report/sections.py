@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from study.analysis.curves import difference_at_loss, not_diverged
+from study.analysis.curves import difference_at_loss, ended_well, not_diverged
 from study.analysis.views import View
 from study.config import Experiment
 from study.errors import StudyError
@@ -239,7 +239,7 @@ def _differences(curves: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 def _costs(curves: pd.DataFrame, runs: pd.DataFrame) -> str:
     columns = ["variant", "seed", "parameters", "macs", "seconds", "final_test_accuracy"]
-    return runs[runs["status"] != "diverged"].to_csv(index=False, columns=columns)
+    return ended_well(runs).to_csv(index=False, columns=columns)
 
 
 CSV = {"difference_at_loss": _differences, "accuracy_by_cost": _costs}  # of figures that no script draws

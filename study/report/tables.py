@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from study.analysis.curves import at_losses, difference_at_loss, loss_ranges, not_diverged
+from study.analysis.curves import at_losses, difference_at_loss, ended_well, loss_ranges, not_diverged
 from study.analysis.decisions import MAX_SEEDS
 from study.analysis.verdicts import ClaimVerdict, Pair
 from study.analysis.views import View
@@ -135,7 +135,7 @@ def size_and_cost(runs: pd.DataFrame) -> Table:
     rows = []
     for variant in study_order(runs["variant"]):
         own = runs[runs["variant"] == variant]
-        whole = own[own["status"] != "diverged"]
+        whole = ended_well(own)
         accuracy, gmacs = whole["final_test_accuracy"].mean(), own["macs"].iloc[0] / 1e9
         rows.append(
             (

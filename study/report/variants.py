@@ -10,7 +10,7 @@ from io import BytesIO
 import pandas as pd
 from markupsafe import Markup
 
-from study.analysis.curves import not_diverged
+from study.analysis.curves import ended_well, not_diverged
 from study.config import Data
 from study.report.claims import Shown
 from study.report.inline import inline_svg
@@ -42,7 +42,7 @@ def variant_cards(curves: pd.DataFrame, runs: pd.DataFrame) -> list[VariantCard]
 
 def _facts(own: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Means over runs that did not diverge."""
-    whole = own[own["status"] != "diverged"]
+    whole = ended_well(own)
     yield "parameters", f"{own['parameters'].iloc[0]:,}"
     yield "multiply-adds", f"{own['macs'].iloc[0] / 1e6:,.1f} M"
     if "activation_bytes" in own and own["activation_bytes"].notna().any():
