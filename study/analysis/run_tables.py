@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,12 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path} cannot be read as a table of runs ({error}): bring the file back") from None
     return table.assign(variant=table["variant"].map(spellings))
+
+
+def without_result(runs: pd.DataFrame, variants: Iterable[str], seeds: Iterable[int]) -> list[tuple[str, int]]:
+    """Of planned runs, by variant and seed, those without a row in `runs`: not made yet, failed or damaged."""
+    there = set(zip(runs["variant"], runs["seed"], strict=True))
+    return [each for each in product(variants, seeds) if each not in there]
 
 
 def points_of(runs: pd.DataFrame, images: int | None) -> pd.DataFrame:

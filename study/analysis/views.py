@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from study.analysis.claims import explore, test_claim
 from study.analysis.readouts import Measurement, Own, Readout, find_readout, measure, measure_claim, summary
+from study.analysis.run_tables import without_result
 from study.analysis.verdicts import ClaimVerdict, untested
 from study.config import Claim, Experiment
 
@@ -99,11 +100,10 @@ class View:
         return test_claim(table, claim, larger, alpha=self.alpha(claim))
 
     def _as_planned(self, table: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame:
-        """With a row without a value for each planned run that has no result: not made yet, failed or damaged."""
-        there = set(zip(self.runs["variant"], self.runs["seed"], strict=True))
-        planned = product(filter(variants.__contains__, self.experiment.variants), self.seeds)
-        absent = [{"variant": variant, "seed": seed} for variant, seed in planned if (variant, seed) not in there]
-        return pd.concat([table, pd.DataFrame(absent).assign(value=float("nan"))]) if absent else table
+        """With a row without a value for each planned run that has no result."""
+        absent = without_result(self.runs, filter(variants.__contains__, self.experiment.variants), self.seeds)
+        rows = pd.DataFrame(absent, columns=["variant", "seed"]).assign(value=float("nan"))
+        return pd.concat([table, rows]) if absent else table
 
     @property
     def verdicts(self) -> list[ClaimVerdict]:

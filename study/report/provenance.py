@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import pandas as pd
 
+from study.analysis.run_tables import without_result
 from study.config import Experiment
 from study.errors import last_line
 from study.report.table import Table
@@ -161,9 +161,8 @@ def _troubles(results: Results) -> Iterable[str]:
         for run in runs[runs["status"] == "diverged"].to_dict("records"):
             name = named(run["variant"], run["seed"], own.get(run["variant"], shared))
             diverged.append(f"{name} diverged within {run['steps']:,} steps: its loss was not finite.")
-        there = set(zip(runs["variant"], runs["seed"], strict=True))
-        wanted = product(experiment.variants, experiment.seeds)
-        missing += [named(*each, own.get(each[0], shared)) for each in wanted if each not in there]
+        absent = without_result(runs, experiment.variants, experiment.seeds)
+        missing += [named(label, seed, own.get(label, shared)) for label, seed in absent]
     yield from dict.fromkeys(diverged)
     for other, failure in results.failed:
         name = named(other.label, other.seed, other.training.lr)
