@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -109,8 +108,7 @@ def _facts(verdict: ClaimVerdict, table: pd.DataFrame, title: str, unit: str) ->
         facts.append(f"Spread over seeds: {how}; the largest sd is {verdict.spread.sd_ratio:.1f} times the smallest.")
     if verdict.kendall and len(verdict.variants) > 2:  # of two, τ only says which is ahead
         order = verdict.kendall
-        ends = [math.nan if end is None else end for end in (order.low, order.high)]
-        tau, most, low, high = (number(value, "τ") for value in (order.tau, order.attainable, *ends))
+        tau, most, low, high = (number(value, "τ") for value in (order.tau, order.attainable, order.low, order.high))
         facts.append(
             f"Kendall's τ_b with the published order: {tau} of at most {most} "
             f"(95% interval {low} to {high}, one-sided p {p_value(order.p)})."

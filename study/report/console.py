@@ -125,15 +125,11 @@ def rank_csv(path: Path, claim: Claim, larger_is_better: bool, console: Console,
         return
     rows = []
     for row in verdict.variants:
-        values = [_cell(value) for value in row.values.values()]
+        values = [number(value, "") for value in row.values.values()]
         shown = " ".join(values[:MOST_VALUES]) + (" …" if len(values) > MOST_VALUES else "")
-        rows.append((row.variant, shown, str(row.n), _cell(row.mean), _cell(row.sd)))
+        rows.append((row.variant, shown, str(row.n), number(row.mean, ""), number(row.sd, "")))
     show(Table(str(path), ("variant", "values", "n", "mean", "sd"), tuple(rows), words=2), console)
     show_verdict(verdict, "", console)
-
-
-def _cell(value: float | None) -> str:
-    return number(float("nan") if value is None else value, "")
 
 
 def _ranking_json(results: Results, names: Sequence[str], claims: Sequence[Claim]) -> dict[str, Any]:

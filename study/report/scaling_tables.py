@@ -32,7 +32,7 @@ def accuracies(points: pd.DataFrame, column: str, title: str) -> Table:
         for size in sizes:
             sd = sds.get((variant, size), float("nan"))
             spread = "" if sd != sd else f" ±{number(sd, 'points')}"
-            cells.append(number(means.get((variant, size), float("nan")), "points") + spread)
+            cells.append(number(means.get((variant, size)), "points") + spread)
         rows.append(tuple(cells))
     note = "At the end of training: mean over seeds ± sd."
     return Table(f"{title} by training images, %", ("variant", *(f"{size:,}" for size in sizes)), tuple(rows), (note,))

@@ -25,9 +25,9 @@ class Table:
     words: int = 1
 
 
-def number(value: float, unit: str, sign: str = "") -> str:
+def number(value: float | None, unit: str, sign: str = "") -> str:
     """A value as it is printed: accuracies in percent, others with the decimals of their unit. `sign` "+": signed."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return "–"
     match unit:
         case "accuracy" | "points":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import nan
 
 from study.report.style import study_order
 from study.report.table import Table, capitalised, number
@@ -23,6 +22,6 @@ def tuning_table(tuned: Tuned) -> Table:
     return Table("Learning rates, validation accuracy in %", header, tuple(rows), tuple(notes))
 
 
-def _mean(values: Sequence[float | None]) -> float:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else nan
+    return sum(known) / len(known) if known and len(known) == len(values) else None
