@@ -61,6 +61,7 @@ def read_trained(folder: Path) -> Trained:
     return Trained(run.label, run.seed, run.variant, run.data.image_size, read_weights(path))
 
 
+@mpl.rc_context(RC)
 def bias_maps(trained: Trained) -> Figure:
     """A map for each head, a row for each layer. Raises StudyError for a network without learned relative biases."""
     tables = bias_tables(trained)
@@ -72,26 +73,25 @@ def bias_maps(trained: Trained) -> Figure:
     most = max(float(np.abs(table).max()) for table in shown.values()) or 1.0
     cell = min(0.62, (TEXT - 1.4) / heads)
     width = max(COLUMN, 1.4 + cell * heads)
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(width, 0.35 + (cell + 0.16) * len(shown)), layout="constrained")
-        grid = figure.subplots(len(shown), heads, squeeze=False)
-        for row, (name, table) in zip(grid, shown.items(), strict=True):
-            reach = reaches(tables[name]) if form == "pre" else None
-            for head, axes in enumerate(row):
-                axes.set_axis_off()
-                if head < len(table):
-                    half = (np.array(table.shape[1:]) / 2).tolist()
-                    axes.imshow(table[head], cmap="PuOr_r", norm=Normalize(-most, most), interpolation="none",
-                                extent=(-half[1], half[1], half[0], -half[0]))  # fmt: skip
-                    axes.plot([0], [0], "+", color="#000000", markersize=2.5, markeredgewidth=0.5)
-                    if reach is not None:
-                        axes.set_title(f"{reach[head]:.2f}", fontsize=6, pad=2)
-            side = (table.shape[1] + 1) // 2
-            row[0].annotate(f"{name}\n{side} × {side}", (0, 0.5), (-4, 0), xycoords="axes fraction",
-                            textcoords="offset points", ha="right", va="center", fontsize=6)  # fmt: skip
-        bar = figure.colorbar(mpl.cm.ScalarMappable(Normalize(-most, most), "PuOr_r"), ax=grid, aspect=30, pad=0.02)
-        bar.set_label("bias, less its mean (logits)" if form == "pre" else "bias, less its mean", fontsize=6)
-        bar.outline.set_visible(False)
+    figure = Figure(figsize=(width, 0.35 + (cell + 0.16) * len(shown)), layout="constrained")
+    grid = figure.subplots(len(shown), heads, squeeze=False)
+    for row, (name, table) in zip(grid, shown.items(), strict=True):
+        reach = reaches(tables[name]) if form == "pre" else None
+        for head, axes in enumerate(row):
+            axes.set_axis_off()
+            if head < len(table):
+                half = (np.array(table.shape[1:]) / 2).tolist()
+                axes.imshow(table[head], cmap="PuOr_r", norm=Normalize(-most, most), interpolation="none",
+                            extent=(-half[1], half[1], half[0], -half[0]))  # fmt: skip
+                axes.plot([0], [0], "+", color="#000000", markersize=2.5, markeredgewidth=0.5)
+                if reach is not None:
+                    axes.set_title(f"{reach[head]:.2f}", fontsize=6, pad=2)
+        side = (table.shape[1] + 1) // 2
+        row[0].annotate(f"{name}\n{side} × {side}", (0, 0.5), (-4, 0), xycoords="axes fraction",
+                        textcoords="offset points", ha="right", va="center", fontsize=6)  # fmt: skip
+    bar = figure.colorbar(mpl.cm.ScalarMappable(Normalize(-most, most), "PuOr_r"), ax=grid, aspect=30, pad=0.02)
+    bar.set_label("bias, less its mean (logits)" if form == "pre" else "bias, less its mean", fontsize=6)
+    bar.outline.set_visible(False)
     said = CAPTION + (REACH if form == "pre" else "")
     figure.set_label(f"{trained.label}, seed {trained.seed}. {said.strip()} n = 1 seed.")
     return figure

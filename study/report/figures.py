@@ -53,10 +53,10 @@ class FigureKind:
     caption: str
     means: str = "Lines"
 
+    @mpl.rc_context(RC)
     def draw(self, curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         """The figure, with its caption, which says n, as its label."""
-        with mpl.rc_context(RC):
-            figure = self.make(curves, runs)
+        figure = self.make(curves, runs)
         n = spread_in_words(ended_well(runs).groupby("variant").size(), self.means)
         figure.set_label(" ".join(filter(None, (self.caption, str(figure.get_label()), n))))
         return figure

@@ -89,10 +89,10 @@ class ScalingFigure:
     caption: str
     means: str = "Points"
 
+    @mpl.rc_context(RC)
     def draw(self, points: pd.DataFrame, scaling: Scaling) -> Figure:
         """The figure, with its caption, which says n, as its label."""
-        with mpl.rc_context(RC):
-            figure = self.make(points, scaling)
+        figure = self.make(points, scaling)
         counts = points.dropna(subset=["accuracy"]).groupby(["variant", "images"]).size()
         figure.set_label(f"{self.caption} {spread_in_words(counts, self.means)}")
         return figure

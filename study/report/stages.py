@@ -47,6 +47,7 @@ class Group:
     side: int
 
 
+@mpl.rc_context(RC)
 def stage_strip(variants: Mapping[str, Variant], image_size: int = 32, width: float | None = None) -> Figure:
     """The stages of each variant, under one another and on one scale; of a single one, without its name.
 
@@ -55,32 +56,31 @@ def stage_strip(variants: Mapping[str, Variant], image_size: int = 32, width: fl
     `width` is in inches, by default a column's for one variant and the text's for more, and grows where labels need it.
     Raises StudyError if a variant does not take images of that side.
     """
-    with mpl.rc_context(RC):
-        rows = {label: groups(variant, image_size) for label, variant in variants.items()}
-        drawn = [group for row in rows.values() for group in row]
-        room = 72 * (width or (COLUMN if len(rows) == 1 else TEXT))
-        left = _EDGE if len(rows) == 1 else _EDGE + _GAP + max(_wide(label, weight="bold") for label in rows)
-        strip = _Strip.fitted(list(rows.values()), left, room - _EDGE)
-        room = max(room, strip.end + _EDGE)  # where even labels do not fit
-        lines = _key({group.kind for group in drawn}, room) if drawn else []
-        head, pitch = 2.2 * _LINE, _TALLEST + _LINE + _GAP
-        height = head + pitch * len(rows) + _LINE * len(lines)
-        figure = Figure(figsize=(room / 72, height / 72))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, room), ylim=(0, height))
-        axes.set_axis_off()
-        for column, start in strip.starts.items():
-            _write(axes, start, height - _EDGE, f"S{column}", weight="bold", va="top")
-            side = f"{strip.sides[column]} × {strip.sides[column]}"
-            _write(axes, start, height - _EDGE - _LINE, side, color="#666666", va="top")
-        for place, (label, row) in enumerate(rows.items()):
-            middle = height - head - pitch * place - _TALLEST / 2
-            if len(rows) > 1:
-                _write(axes, _EDGE, middle, label, weight="bold", va="center_baseline")
-            strip.draw(axes, row, middle)
-            if not row:
-                _write(axes, left, middle, UNKNOWN, color="#666666", va="center_baseline")
-        _draw_key(axes, lines)
+    rows = {label: groups(variant, image_size) for label, variant in variants.items()}
+    drawn = [group for row in rows.values() for group in row]
+    room = 72 * (width or (COLUMN if len(rows) == 1 else TEXT))
+    left = _EDGE if len(rows) == 1 else _EDGE + _GAP + max(_wide(label, weight="bold") for label in rows)
+    strip = _Strip.fitted(list(rows.values()), left, room - _EDGE)
+    room = max(room, strip.end + _EDGE)  # where even labels do not fit
+    lines = _key({group.kind for group in drawn}, room) if drawn else []
+    head, pitch = 2.2 * _LINE, _TALLEST + _LINE + _GAP
+    height = head + pitch * len(rows) + _LINE * len(lines)
+    figure = Figure(figsize=(room / 72, height / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, room), ylim=(0, height))
+    axes.set_axis_off()
+    for column, start in strip.starts.items():
+        _write(axes, start, height - _EDGE, f"S{column}", weight="bold", va="top")
+        side = f"{strip.sides[column]} × {strip.sides[column]}"
+        _write(axes, start, height - _EDGE - _LINE, side, color="#666666", va="top")
+    for place, (label, row) in enumerate(rows.items()):
+        middle = height - head - pitch * place - _TALLEST / 2
+        if len(rows) > 1:
+            _write(axes, _EDGE, middle, label, weight="bold", va="center_baseline")
+        strip.draw(axes, row, middle)
+        if not row:
+            _write(axes, left, middle, UNKNOWN, color="#666666", va="center_baseline")
+    _draw_key(axes, lines)
     figure.set_label(" ".join(NOTE))
     return figure
 

@@ -94,22 +94,22 @@ def seed_differences(frame: pd.DataFrame, first: str, second: str, freeze: bool)
 CAPTION = "Mean over pretraining seeds with its 95% t-interval, the variants beside one another at each place."
 
 
+@mpl.rc_context(RC)
 def transfer_figure(frame: pd.DataFrame, freeze: bool) -> Figure:
     """Final test accuracy of each variant in each row of the transfer's table, with its interval."""
     parts, variants = _parts(frame, freeze), styles(frame["variant"])
-    with mpl.rc_context(RC):
-        figure, (axes,) = canvas(frame)
-        for place, (label, style) in enumerate(variants.items()):
-            beside = (place - (len(variants) - 1) / 2) * min(0.12, 0.6 / len(variants))
-            for column, (_, part) in enumerate(parts):
-                own = part.loc[part["variant"] == label, "accuracy"].dropna().to_numpy(dtype=float)
-                mean, low, high = (end[0] for end in mean_and_interval(own[:, None]))
-                axes.plot([column + beside] * 2, [low, high], color=style.colour)
-                axes.plot([column + beside], [mean], color=style.colour, marker=style.marker, markersize=4)
-        names = [name.split(", ", 1)[1].replace(", ", "\n") for name, _ in parts]
-        axes.set_xticks(range(len(parts)), names, fontsize=6)
-        axes.set_xlim(-0.5, len(parts) - 0.5)
-        accuracy_axis(axes, "test accuracy")
+    figure, (axes,) = canvas(frame)
+    for place, (label, style) in enumerate(variants.items()):
+        beside = (place - (len(variants) - 1) / 2) * min(0.12, 0.6 / len(variants))
+        for column, (_, part) in enumerate(parts):
+            own = part.loc[part["variant"] == label, "accuracy"].dropna().to_numpy(dtype=float)
+            mean, low, high = (end[0] for end in mean_and_interval(own[:, None]))
+            axes.plot([column + beside] * 2, [low, high], color=style.colour)
+            axes.plot([column + beside], [mean], color=style.colour, marker=style.marker, markersize=4)
+    names = [name.split(", ", 1)[1].replace(", ", "\n") for name, _ in parts]
+    axes.set_xticks(range(len(parts)), names, fontsize=6)
+    axes.set_xlim(-0.5, len(parts) - 0.5)
+    accuracy_axis(axes, "test accuracy")
     return figure
 
 
