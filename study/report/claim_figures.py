@@ -49,7 +49,6 @@ def forest_plot(verdict: ClaimVerdict, unit: str) -> Figure:
     axes.set_yticks(range(len(pairs)), [relation_of(pair) for pair in pairs])
     axes.set_ylim(len(pairs) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelcolor="#000000")
-    axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0"))

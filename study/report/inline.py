@@ -20,7 +20,6 @@ THEME = {
     "#000000": "ink",
     "#444444": "muted",
     "#666666": "muted",
-    "#e4e4e4": "grid",
     "#ffffff": "paper",
     **{colour.lower(): word for word, (colour, _) in VERDICTS.items() if word},
 }
@@ -29,7 +28,7 @@ THEME = {
 def inline_svg(figure: Figure, name: str, alternative: str) -> Markup:
     """The figure as an `<svg>` element with a text alternative. `name`, unique in the page, keeps its ids apart."""
     buffer = io.StringIO()
-    with mpl.rc_context({**RC, "svg.fonttype": "none"}):
+    with mpl.rc_context(RC):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     size = re.search(r'viewBox="[^"]+"', svg)
