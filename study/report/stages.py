@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from statistics import mode
 from typing import Any
 
 import matplotlib as mpl
@@ -150,8 +150,7 @@ class _Strip:
     def sides(self) -> dict[int, int]:
         """The usual side in each column."""
         found = [(group.column, group.side) for row in self.rows for group in row if group.column is not None]
-        of = {column: Counter(side for each, side in found if each == column) for column, _ in sorted(found)}
-        return {column: counted.most_common(1)[0][0] for column, counted in of.items()}
+        return {column: mode(side for each, side in found if each == column) for column, _ in sorted(found)}
 
     @cached_property
     def starts(self) -> dict[int, float]:
