@@ -137,7 +137,7 @@ def measured_by(function: Function, facts: OwnReadout, name: str) -> Readout:
             if wrong:
                 raise StudyError(wrong)
             values[run] = value
-        return _noted(pd.Series(values, dtype=float), runs, "Not reached")
+        return _noted(pd.Series(values, dtype=float), runs)
 
     return _readout(name, facts, measure)
 
@@ -156,9 +156,9 @@ def _readout(
     return Readout(name, facts.title, facts.unit, facts.larger_is_better, described, measure)
 
 
-def _noted(values: pd.Series[float], runs: pd.DataFrame, why: str) -> Measurement:
+def _noted(values: pd.Series[float], runs: pd.DataFrame) -> Measurement:
     without = runs[runs["run"].isin(values.index[values.isna()])]
-    return Measurement(values, notes=(f"{why}: {name_runs(without)}.",) if len(without) else ())
+    return Measurement(values, notes=(f"Not reached: {name_runs(without)}.",) if len(without) else ())
 
 
 # ---------------------------------------------------------------- kept as data
@@ -224,7 +224,7 @@ def _from_values(name: str, facts: OwnReadout, kept: Measured | None) -> Readout
     def measure(curves: pd.DataFrame, runs: pd.DataFrame, at: float | None) -> Measurement:
         known = [run for run in runs["run"] if run in current.values]
         values = pd.Series({run: current.values[run] for run in known}, dtype=float)
-        reached = _noted(values.drop([run for run in known if run in current.wrong]), runs, "Not reached")
+        reached = _noted(values.drop([run for run in known if run in current.wrong]), runs)
         notes = [*reached.notes, *(f"No value of {current.wrong[run]}." for run in known if run in current.wrong)]
         later = runs[~runs["run"].isin(known)]
         if len(later):
