@@ -595,6 +595,15 @@ def test_watching_says_so_before_any_run_is_done_and_stops_where_it_is_interrupt
     assert not watch([folder], path, 1, lambda told: None)  # nothing will come: failed runs wait for --retry-failed
 
 
+def test_watching_says_at_once_what_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = results_folder(tmp_path / "results", results(FEW, (0, 1)))
+    next(folder.glob("runs/*/result.json")).unlink()
+    (folder / "claims.json").write_text("[{}]")
+    monkeypatch.setattr("study.report.live.time.sleep", lambda seconds: pytest.fail("it waits for more runs"))
+    with pytest.raises(StudyError, match=r"claims\.json is damaged"):
+        watch([folder], tmp_path / "report.html", 1, lambda told: None)
+
+
 def test_numbers_of_figures_that_no_script_draws_can_be_downloaded_whole(tmp_path: Path) -> None:
     folder = results_folder(tmp_path / "made", results(FEW, seeds=(0, 1)), claims=())
     (section,) = read_report([folder]).sections

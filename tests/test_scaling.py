@@ -32,6 +32,7 @@ from study.errors import StudyError
 from study.report.answer import of_sizes
 from study.report.console import scale as show_scale
 from study.report.gallery import plot
+from study.report.live import watch
 from study.report.page import Report, read_report, write_latex, write_markdown, write_page
 from study.report.provenance import provenance
 from study.report.scaling_figures import SCALING_FIGURES, drawable
@@ -369,6 +370,21 @@ def test_sizes_of_the_first_form_keep_opening(grown: Path) -> None:
     (grown / "family.json").write_text(json.dumps({**old, "images": ["../../elsewhere"]}))
     with pytest.raises(StudyError, match="family"):
         load_results(grown)
+
+
+def test_who_watches_sizes_waits_for_the_second(grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (80, 160, 320):
+        for result in (grown / f"{number}-images").glob("runs/*/result.json"):
+            result.unlink()
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.report.live.time.sleep", interrupt)
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        watch([grown], tmp_path / "report.html", 1, told.append)
+    assert [line.partition(": ")[2] for line in told] == ["4 of 16 runs have a result"]
 
 
 def test_the_points_over_sizes_are_the_runs(grown: Path) -> None:

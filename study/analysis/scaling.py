@@ -28,11 +28,11 @@ from study.analysis.scaling_types import (
     Point,
     Published,
     Scaling,
+    TooFewSizes,
     VariantLaw,
 )
 from study.analysis.statistics import Floats, draw_means, rank_probabilities, tau_b
 from study.config import parse_ranking
-from study.errors import StudyError
 
 DRAWS = 400
 LEVEL = 0.95
@@ -49,8 +49,8 @@ def scale(
     """Analyse accuracy against training images. `points`: columns variant, seed, images, accuracy (fractions).
 
     `samples_seen` is what each run saw in all, of which a note is made: none of these runs could see more images.
-    Sizes at which a variant has no value are left out, and named in the notes. Raises StudyError if fewer than 2 sizes
-    or no variant remain.
+    Sizes at which a variant has no value are left out, and named in the notes. Raises TooFewSizes if fewer than 2
+    remain.
     """
     points = points[np.isfinite(points["accuracy"].astype(float))]
     variants = tuple(dict.fromkeys(points["variant"]))
@@ -59,7 +59,7 @@ def scale(
     partial = [int(size) for size in counts.index if size not in sizes]
     notes = [f"Left out, since a variant has no value there: {size:,} images." for size in partial]
     if len(sizes) < 2:
-        raise StudyError(f"sizes with a finished run of every variant: {len(sizes)}; scaling needs at least 2")
+        raise TooFewSizes(f"sizes with a finished run of every variant: {len(sizes)}; scaling needs at least 2")
 
     samples = {
         (size, variant): rows["accuracy"].to_numpy(dtype=float)

@@ -8,6 +8,11 @@ from typing import Any
 from study.analysis.statistics import Floats
 from study.analysis.verdicts import ClaimVerdict
 from study.config import Claim
+from study.errors import StudyError
+
+
+class TooFewSizes(StudyError):
+    """Fewer than two sizes have a finished run of every variant: a sweep that runs may bring them yet."""
 
 
 @dataclass(frozen=True)

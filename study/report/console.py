@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from study.analysis.claims import test_claim
+from study.analysis.scaling_types import TooFewSizes
 from study.analysis.tables import read_table
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
@@ -201,7 +202,7 @@ def finish_sizes(folder: Path, console: Console, say_to: Console, as_json: bool)
         member.write_tables()
     try:
         scale(results, console, as_json)
-    except StudyError as error:
+    except TooFewSizes as error:
         say(f"no scaling yet: {error}", say_to)
         if as_json:
             print_json({"rankings": [each.to_dict() for each in results.by_size]})

@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from study.errors import StudyError
+from study.analysis.scaling_types import TooFewSizes
 from study.report.page import Report, read_report, write_markdown, write_page
 from study.report.sections import finished
 from study.results import load
@@ -23,7 +23,7 @@ def watch(folders: Sequence[Path], path: Path, every: float, say: Callable[[str]
 
     The open page renews itself and stays where it was scrolled and unfolded. Results are read and tested again only
     when a run has ended. However this ends, the page that stays asks for itself no more. Raises StudyError for a folder
-    that holds no results.
+    that holds no results, or damaged ones.
     """
     report, known, counts = Report(()), -1, Counter[str]()
     try:
@@ -33,7 +33,7 @@ def watch(folders: Sequence[Path], path: Path, every: float, say: Callable[[str]
             if ended != known:
                 known = ended
                 if all(finished(load(folder)) for folder in folders):
-                    with suppress(StudyError) if ended < counts.total() else nullcontext():  # too little is there
+                    with suppress(TooFewSizes) if ended < counts.total() else nullcontext():
                         report = read_report(folders)
                 say(f"{path}: {_progress(counts)}")
             if ended == counts.total():
