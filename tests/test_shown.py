@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from study.analysis import claims, scaling
+from study.analysis import claims, readouts, scaling
 from study.analysis.curves import difference_at_loss
 from study.analysis.run_tables import points_of
 from study.analysis.statistics import draw_means
@@ -43,9 +43,9 @@ def test_a_claims_losses_are_matched_over_the_variants_that_it_names(tmp_path: P
     """A third variant that never learns leaves no loss that all pass, and takes nothing from a claim on two others."""
     falling = {"A 0": 0.5, "A 1": 0.52, "B 0": 0.4, "B 1": 0.42}
     curves = pd.concat(curve(run, [2.0, 1.0, 0.5], [0.1, best / 2, best]) for run, best in falling.items())
-    alone, _ = claims.measure_claim(claim := Claim(ranking="A > B"), curves, runs_of(curves))
+    alone, _ = readouts.measure_claim(claim := Claim(ranking="A > B"), curves, runs_of(curves))
     curves = pd.concat([curves, *(curve(f"C {seed}", [4.0, 3.0, 2.5], [0.1, 0.1, 0.1]) for seed in (0, 1))])
-    table, _ = claims.measure_claim(claim, curves, runs_of(curves))
+    table, _ = readouts.measure_claim(claim, curves, runs_of(curves))
     assert set(table["variant"]) == {"A", "B"}
     assert table["value"].notna().all()
     pd.testing.assert_frame_equal(table, alone)

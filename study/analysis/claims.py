@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.decisions import Decisions, Word, decide
-from study.analysis.readouts import Own, find_readout, measure_claim
 from study.analysis.statistics import (
     Floats,
     Kendall,
@@ -119,15 +118,6 @@ def _samples(table: pd.DataFrame, variants: Sequence[str]) -> dict[str, pd.DataF
     if absent := [variant for variant in variants if variant not in known]:
         raise StudyError(f"the claim names {', '.join(absent)}, which the table lacks: it has {', '.join(known)}")
     return {variant: table[table["variant"] == variant] for variant in variants}
-
-
-def verdict_on(
-    claim: Claim, curves: pd.DataFrame, runs: pd.DataFrame, *, alpha: float | None = None, draws: int = DRAWS,
-    own: Own | None = None,
-) -> ClaimVerdict:  # fmt: skip
-    """Measure a claim's readout on finished runs, and test the claim on it. Raises StudyError as `test_claim` does."""
-    table, _ = measure_claim(claim, curves, runs, own)
-    return test_claim(table, claim, find_readout(claim.readout, own)[0].larger_is_better, alpha=alpha, draws=draws)
 
 
 # ---------------------------------------------------------------- second opinions: the words alone

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
-from study.analysis.claims import verdict_on
 from study.analysis.sequential import decided, plan_looks
+from study.analysis.views import View
 from study.config import Experiment
 from study.designs.base import Design, Member
 from study.designs.plain import member_of
@@ -85,10 +85,7 @@ class InLooks(Design):
         tables, looks = load(self.folder), self.looks
         runs = tables.runs[tables.runs["seed"].isin(looks.seeds(look))]
         curves = tables.curves[tables.curves["run"].isin(runs["run"])]
-        verdicts = [
-            verdict_on(claim, curves, runs, alpha=look.alpha * claim.alpha / self.alpha, draws=0, own=tables.own)
-            for claim in tables.experiment.claims  # as planned, with the sizes that were found
-        ]
+        verdicts = View("", tables.experiment, runs, curves, look.alpha, own=tables.own).verdicts
         taken = TakenLook(
             **look.model_dump(),
             verdicts=tuple(f"{verdict.ranking}: {verdict.sentence}" for verdict in verdicts),
