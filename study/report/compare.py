@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from study.analysis.verdicts import ClaimVerdict
+from study.report.claim_figures import relation_of
 from study.report.table import Table, number
 from study.results import Results
 
@@ -69,9 +70,7 @@ def _verdicts(results: Results) -> Iterator[tuple[tuple[str, str, str, str], Cla
 def _both(first: ClaimVerdict | None, second: ClaimVerdict | None) -> dict[str, Any]:
     """The sentences of two verdicts on one claim, and relation by relation verdict and difference."""
     found = [
-        {f"{pair.first} {pair.relation} {pair.second}": (pair.verdict, pair.difference) for pair in each.relations}
-        if each
-        else {}
+        {relation_of(pair): (pair.verdict, pair.difference) for pair in each.relations} if each else {}
         for each in (first, second)
     ]
     relations = [

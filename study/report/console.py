@@ -241,8 +241,7 @@ def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bo
         return
     frame = transfer_frame(results)
     for member in members:
-        member.write_tables()
-        plot_all(member.curves, member.runs, member.folder / "figures", formats=("svg",))
+        write_tables_and_figures(member)
     with atomic(folder / "transfer.csv") as temporary:
         frame.to_csv(temporary, index=False)
     if as_json:
