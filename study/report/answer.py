@@ -9,7 +9,7 @@ from itertools import combinations
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
-from study.report.table import Table, capitalised, joined_unit, number, shown_unit
+from study.report.table import Table, capitalised, joined_unit, number, plural, shown_unit
 from study.report.transfer import transfer_frame
 from study.results import Results
 
@@ -64,8 +64,8 @@ def _ends(view: View, name: str) -> str:
     unit = joined_unit("" if shown_unit(readout.unit) == "%" else " ", readout.unit)
     (first, best), *_, (last, worst) = [*means.items()] * 2
     told = f"{first} is first with {best}{unit}" + (f", {last} last with {worst}{unit}" if last != first else "")
-    counted = f"{seeds} seed{'s' if seeds > 1 else ''}" if fewest == seeds else f"{fewest} to {seeds} seeds"
-    return f"of {counted} {told} ({readout.title})"
+    n = plural(seeds, "seed") if fewest == seeds else f"{fewest} to {seeds} seeds"
+    return f"of {n} {told} ({readout.title})"
 
 
 def of_sizes(results: Results) -> str:
@@ -85,14 +85,10 @@ def of_sizes(results: Results) -> str:
         others = [each for each in crossings if leaders[0] not in (each.overtakes, each.overtaken)]
         end = ", the same"
         end += f", overtaken in between by {' and '.join(above)}" if above else ""
-        end += f"; {_crossings(len(others))} among the others" if others else ""
+        end += f"; {plural(len(others), 'crossing')} among the others" if others else ""
     else:
-        end = f", after {_crossings(len(crossings))}"
+        end = f", after {plural(len(crossings), 'crossing')}"
     return f"With {told[0]} in mean test accuracy, with {told[1]}{end}."
-
-
-def _crossings(count: int) -> str:
-    return f"{count} crossing{'' if count == 1 else 's'}"
 
 
 def of_transfer(results: Results) -> str:

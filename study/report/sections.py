@@ -26,7 +26,7 @@ from study.report.scaling_figures import ScalingFigure
 from study.report.scaling_figures import drawable as drawable_over_sizes
 from study.report.scaling_tables import scaling_tables
 from study.report.style import study_order
-from study.report.table import Table, capitalised
+from study.report.table import Table, capitalised, plural
 from study.report.transfer import CAPTION, transfer_figure, transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
 from study.report.variants import VariantCard, contact_sheet, strip, variant_cards
@@ -207,10 +207,9 @@ def _subtitle(experiment: Experiment, runs: pd.DataFrame) -> str:
     kept = f", {data.validation:,} of them for validation" if data.validation else ""
     images = f"{data.train_size:,} training images" if data.train_size else "all training images"
     images = "a stream that repeats none" if data.stream else images
-    seeds = runs["seed"].nunique()
     return (
-        f"{runs['variant'].nunique()} variants of {experiment.budget:,} {experiment.match}, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}, {recipe.duration} of {images} at {data.image_size} pixels{kept}"
+        f"{runs['variant'].nunique()} variants of {experiment.budget:,} {experiment.match}, "
+        f"{plural(runs['seed'].nunique(), 'seed')}, {recipe.duration} of {images} at {data.image_size} pixels{kept}"
     )
 
 

@@ -80,6 +80,11 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:] if text[:1].isascii() else text
 
 
+def plural(number: int, what: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def show(table: Table, console: Console) -> None:
     """Print a table and its notes as they are: no cell is markup, so that `[relative_bias=none]` stays."""
     grid = Grid(title=Text(table.title, style="italic") if table.title else None, title_justify="left", box=box.ROUNDED)

@@ -16,7 +16,7 @@ from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
 from study.report.drawing import round_losses
 from study.report.style import study_order
-from study.report.table import Table, capitalised, joined_unit, number, p_value
+from study.report.table import Table, capitalised, joined_unit, number, p_value, plural
 
 
 def relations(verdict: ClaimVerdict, unit: str) -> Table:
@@ -56,7 +56,7 @@ def _shown_or_needed(pair: Pair) -> str:
         return pair.shown or "–"
     if pair.more_seeds is None:
         return f"over {MAX_SEEDS} seeds"
-    return f"{pair.more_seeds} more seed{'s' if pair.more_seeds > 1 else ''}"
+    return plural(pair.more_seeds, "more seed")
 
 
 def readout_summary(name: str, view: View) -> Table:
