@@ -171,10 +171,8 @@ class Results:
         """
         if self.joined:
             return []
-        titles = {"": "", SHARED: ""}
-        if self.experiment.rates:
-            shared = f"At the learning rate {self.experiment.training.lr:g} for all"
-            titles = {"": "At tuned learning rates", SHARED: shared}
+        shared = f"At the learning rate {self.experiment.training.lr:g} for all"
+        titles = {"": "At tuned learning rates" if self.experiment.rates else "", SHARED: shared}
         found = []
         for end, (runs, curves) in self.tables.items():
             level, untested, seeds = None, "", self.experiment.seeds

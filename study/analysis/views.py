@@ -119,9 +119,9 @@ class View:
         found: dict[str, ClaimVerdict] = {}
         for claim in self.claims:
             left = [name for name in self.experiment.variants if name in claim.order.variants]
-            if not self.untested and len(left) < len(claim.order.variants) and claim.readout not in found:
-                explored = self.explore(claim)
-                found |= {explored.claim.readout: explored} if explored else {}
+            due = not self.untested and len(left) < len(claim.order.variants) and claim.readout not in found
+            if due and (explored := self.explore(claim)):
+                found[claim.readout] = explored
         return list(found.values())
 
     def explore(self, claim: Claim) -> ClaimVerdict | None:
