@@ -1,4 +1,4 @@
-"""Fixtures that several test files use."""
+"""Fixtures that several test files use, and what they find alike wherever they run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ import os
 import sys
 from types import ModuleType
 
-import pytest
-import torch
+# Before anything reads them: colours and widths of whoever's terminal, a backend of whoever's figures, and the
+# repository of a hook that runs the tests, in which those that commit would do so.
+for name in (
+    "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "LINES", "MPLBACKEND", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE",
+    "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH",
+):  # fmt: skip
+    os.environ.pop(name, None)
+for name in ("NO_PROXY", "no_proxy"):  # servers of this machine are not asked for elsewhere
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and of those that tests start
 
-from study import cli
-from study.models.timm_networks import import_timm
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from study import cli  # noqa: E402
+from study.models.timm_networks import import_timm  # noqa: E402
 
 # Several test processes share the cores: more than one thread each would only be in the others' way.
 torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 LONGEST = (
     "test_slurm", "test_sweep", "test_ray", "test_notebooks", "test_cli", "test_experiments", "test_damage",
