@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 # Before anything reads them: colours and widths of whoever's terminal, a backend of whoever's figures, and the
@@ -32,6 +34,15 @@ LONGEST = (
     "test_scaling", "test_sizing", "test_report", "test_attempts", "test_published", "test_own_networks",
     "test_tracking", "test_report_browser",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_for_pytest_again() -> Iterator[None]:
+    """Who calls the command line in this process leaves it its handlers of Ctrl-C and SIGTERM."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture
