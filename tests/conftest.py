@@ -24,6 +24,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from study import cli  # noqa: E402
+from study.environment import usable_cores  # noqa: E402
 from study.models.timm_networks import import_timm  # noqa: E402
 
 # Several test processes share the cores: more than one thread each would only be in the others' way.
@@ -59,9 +60,13 @@ def timm() -> ModuleType:
     return import_timm()
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """With `-n auto`: tests of clusters mostly wait, so that there are two processes more than cores."""
-    return (os.cpu_count() or 1) + 2
+    """With `-n auto`: tests of clusters mostly wait, so that there are two processes more than cores.
+
+    At most ten, each a gigabyte: they would not end sooner, and a container has few of the many cores that it sees.
+    """
+    return min(usable_cores(), 8) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
