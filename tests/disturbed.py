@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -72,6 +73,26 @@ def sweep(
     if trouble:
         raise trouble[0]
     return outcome, store
+
+
+def pause_until_asked(store: Store, run_id: str) -> None:
+    """Stop the agent that holds a run until it is asked to leave: it shall not end before, on any machine.
+
+    It is asked by the end of its standard input.
+    """
+    last = attempts.last(store.path(run_id))
+    assert last is not None
+    os.kill(last.pid, signal.SIGSTOP)
+
+    def go_on_once_asked() -> None:
+        leash = os.open(f"/proc/{last.pid}/fd/0", os.O_RDONLY)
+        poll = select.poll()
+        poll.register(leash, 0)  # for the other end to be closed
+        poll.poll(120_000)
+        os.close(leash)
+        os.kill(last.pid, signal.SIGCONT)
+
+    threading.Thread(target=go_on_once_asked, daemon=True).start()
 
 
 def assert_same(store: Store, reference: dict[str, Path]) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,16 @@ from study.sweep import attempts
 from study.sweep.executors import make_executor
 from study.sweep.executors.ray import ENVIRONMENT, Ray
 from study.sweep.store import Store
-from tests.disturbed import LONG, SHORT, assert_same, how_attempts_ended, parent_of, sweep, undisturbed
+from tests.disturbed import (
+    LONG,
+    SHORT,
+    assert_same,
+    how_attempts_ended,
+    parent_of,
+    pause_until_asked,
+    sweep,
+    undisturbed,
+)
 from tests.test_sweep import wait_for
 
 
@@ -39,8 +46,12 @@ def cluster() -> Iterator[Any]:
         import ray
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
-        cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
+        try:
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
+            cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+        finally:
+            signal.signal(signal.SIGINT, before)
         yield cluster
         ray.shutdown()
         cluster.shutdown()
@@ -105,30 +116,18 @@ def test_an_agent_whose_node_dies_continues_on_another(cluster: Any, tmp_path: P
     assert how_attempts_ended(store, outcome.done[0]) == ["", "done"]
 
 
-def go_on_once_asked(pid: int) -> None:
-    """Wake a stopped agent when the other end of its standard input is closed, which asks it to leave."""
-    leash = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY)
-    poll = select.poll()
-    poll.register(leash, 0)
-    poll.poll(120_000)
-    os.close(leash)
-    os.kill(pid, signal.SIGCONT)
-
-
 def test_a_cancel_is_a_checkpoint_and_the_same_command_continues(
-    cluster: Any, tmp_path: Path, long: dict[str, Path]
+    cluster: Any, tmp_path: Path, long: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leave(store: Store, run_id: str) -> None:
-        last = attempts.last(store.path(run_id))
-        assert last is not None
-        os.kill(last.pid, signal.SIGSTOP)  # it shall not end before it is asked to, on however busy a machine
-        threading.Thread(target=go_on_once_asked, args=(last.pid,), daemon=True).start()
+        pause_until_asked(store, run_id)
         os.kill(os.getpid(), signal.SIGINT)  # what the driver then asks of Ray is a cancel
 
+    monkeypatch.setattr(Ray, "kill", lambda ray: pytest.fail("the cancel did not arrive"))
     outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), leave)
     assert outcome.stopped == "Interrupt"
     (run_id,) = long
-    wait_for(lambda: attempts.read(store.path(run_id), 1).ended)  # by itself, where a busy cluster cancels late
+    wait_for(lambda: attempts.read(store.path(run_id), 1).ended)
     assert how_attempts_ended(store, run_id) == ["stopped"]
     outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster))
     assert outcome.done == [run_id]

@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -135,6 +136,8 @@ def _agent(order: str, name: str, cpus: int, runs: int) -> str:
     if not path.exists():
         words = f"{platform.node()} sees no {path}: the results folder must lie where all nodes of the cluster mount it"
         return json.dumps({"status": BROKEN, "words": words})
+    # A cancel comes as Ctrl-C, which is ignored in a cluster that a script has started in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = path.with_name(f"{name}.log")
     command = [sys.executable, "-P", "-m", "study.sweep.executors.allocation", order, name, str(cpus), str(runs)]
     with log.open("ab") as file:
