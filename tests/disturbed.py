@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from study.config import Experiment, Training
@@ -61,7 +62,8 @@ def sweep(
             assert disturb is None, "the run was over before it could be disturbed"
         except BaseException as error:
             trouble.append(error)
-            os.kill(os.getpid(), signal.SIGINT)  # the sweep might wait for ever
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGINT)  # the sweep might wait for ever
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -75,22 +77,29 @@ def sweep(
     return outcome, store
 
 
+def holder(store: Store, run_id: str) -> attempts.Attempt:
+    """The attempt that holds a run, or held it last."""
+    last = attempts.last(store.path(run_id))
+    assert last is not None
+    return last
+
+
 def pause_until_asked(store: Store, run_id: str) -> None:
     """Stop the agent that holds a run until it is asked to leave: it shall not end before, on any machine.
 
     It is asked by the end of its standard input.
     """
-    last = attempts.last(store.path(run_id))
-    assert last is not None
-    os.kill(last.pid, signal.SIGSTOP)
+    pid = holder(store, run_id).pid
+    os.kill(pid, signal.SIGSTOP)
 
     def go_on_once_asked() -> None:
-        leash = os.open(f"/proc/{last.pid}/fd/0", os.O_RDONLY)
+        leash = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY)
         poll = select.poll()
         poll.register(leash, 0)  # for the other end to be closed
         poll.poll(120_000)
         os.close(leash)
-        os.kill(last.pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
     threading.Thread(target=go_on_once_asked, daemon=True).start()
 

@@ -36,13 +36,13 @@ ReturnToService=2
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-KillWait=20
-SlurmdTimeout=10
+KillWait=60
+SlurmdTimeout=30
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 MaxArraySize=2
-NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}] CPUs=2 RealMemory=4000
-PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=20
+NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}] CPUs=2 RealMemory=1000
+PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=60
 PartitionName=high Nodes=ALL PriorityTier=10
 """
 
@@ -60,7 +60,8 @@ class Cluster:
         self.at = folder
         folder.chmod(0o755)  # munged wants the way to its socket open to everybody
         for name in ("munge", "state", "log", "spool-n1", "spool-n2"):
-            (folder / name).mkdir(mode=0o755, parents=True)
+            (folder / name).mkdir()
+            (folder / name).chmod(0o755)  # whatever the umask
         key = folder / "munge" / "key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o400)
@@ -68,7 +69,11 @@ class Cluster:
             CONFIGURATION.format(at=folder, host=platform.node().split(".")[0], user=_user(), ports=_free_ports())
         )
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.end()
+            raise
 
     def start(self) -> None:
         munge = self.at / "munge"
@@ -77,13 +82,13 @@ class Cluster:
         self.start_controller()
         for node in ("n1", "n2"):
             self.start_node(node)
-        wait(lambda: self.nodes() == {"n1": "idle", "n2": "idle"}, 30, self.nodes)
+        wait(lambda: self.nodes() == {"n1": "idle", "n2": "idle"}, 120, self.nodes)
 
     def start_controller(self) -> None:
         self._run("slurmctld")
         ping = ["scontrol", "ping"]
-        wait(lambda: b"is UP" in subprocess.run(ping, env=self.environment, capture_output=True).stdout, 60)
-        wait((self.at / "slurmctld.pid").exists, 20)
+        wait(lambda: b"is UP" in subprocess.run(ping, env=self.environment, capture_output=True).stdout, 120)
+        wait((self.at / "slurmctld.pid").exists, 60)
 
     def start_node(self, node: str) -> None:
         self._run("slurmd", "-N", node)
@@ -159,7 +164,7 @@ def _end(path: Path, number: int) -> None:
     except (OSError, ValueError):
         return
     with suppress(AssertionError):
-        wait(lambda: not Path(f"/proc/{pid}").exists(), 20)
+        wait(lambda: not Path(f"/proc/{pid}").exists(), 60)
 
 
 def _find(program: str) -> str | None:
@@ -173,13 +178,13 @@ def _user() -> str:
 
 
 def _free_ports() -> list[int]:
-    """Three ports that nobody listens on, the last two in a row."""
+    """Three ports that nobody listens on, the last two in a row; below those that the system gives to connections."""
     while True:
-        first = 20000 + secrets.randbelow(20000)
+        first = 20000 + secrets.randbelow(12000)
         try:
             for port in range(first, first + 3):
                 with socket.socket() as place:
-                    place.bind(("127.0.0.1", port))
+                    place.bind(("", port))
         except OSError:
             continue
         return [first, first + 1, first + 2]

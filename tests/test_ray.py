@@ -23,6 +23,7 @@ from tests.disturbed import (
     LONG,
     SHORT,
     assert_same,
+    holder,
     how_attempts_ended,
     parent_of,
     pause_until_asked,
@@ -70,9 +71,7 @@ def tasks(cluster: Any, agents: int = 1, **settings: str) -> Ray:
 
 def worker_of(store: Store, run_id: str) -> int:
     """The process of Ray that watches the agent that holds a run."""
-    last = attempts.last(store.path(run_id))
-    assert last is not None
-    return parent_of(parent_of(last.pid))
+    return parent_of(parent_of(holder(store, run_id).pid))
 
 
 def pids_of(node: Any) -> set[int]:
@@ -103,12 +102,11 @@ def test_an_agent_whose_node_dies_continues_on_another(cluster: Any, tmp_path: P
     cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
 
     def kill(store: Store, run_id: str) -> None:
-        last = attempts.last(store.path(run_id))
-        assert last is not None
+        agent = holder(store, run_id).pid
         raylet = parent_of(worker_of(store, run_id))
         (lost,) = (node for node in cluster.worker_nodes if raylet in pids_of(node))
-        os.kill(parent_of(last.pid), signal.SIGKILL)
-        os.kill(last.pid, signal.SIGKILL)
+        os.kill(parent_of(agent), signal.SIGKILL)
+        os.kill(agent, signal.SIGKILL)
         cluster.remove_node(lost, allow_graceful=False)
 
     outcome, store = sweep(tmp_path / "results", LONG, tasks(cluster), kill)

@@ -17,8 +17,19 @@ from study.sweep import attempts
 from study.sweep.executors import make_executor
 from study.sweep.executors.slurm import Slurm
 from study.sweep.store import Store, stop
-from tests.disturbed import LONG, SHORT, assert_same, how_attempts_ended, parent_of, sweep, undisturbed
+from tests.disturbed import (
+    LONG,
+    SHORT,
+    assert_same,
+    holder,
+    how_attempts_ended,
+    parent_of,
+    pause_until_asked,
+    sweep,
+    undisturbed,
+)
 from tests.slurm_cluster import Cluster, missing, wait
+from tests.test_sweep import agents_of
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +59,28 @@ def slurm(agents: int = 1, **settings: str) -> Slurm:
 
 def job_of(store: Store, run_id: str) -> str:
     """The id of the job whose agent holds a run."""
-    last = attempts.last(store.path(run_id))
-    assert last is not None
-    return last.agent.removeprefix("slurm-")
+    return holder(store, run_id).agent.removeprefix("slurm-")
 
 
 def test_arrays_of_agents_that_fill_their_jobs_complete_a_sweep_though_the_controller_restarts(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     def restart(store: Store, run_id: str) -> None:
+        paused: set[int] = set()
+
+        def three_began() -> bool:
+            """Else one or two might do the work of all before the others are there."""
+            for pid in set(agents_of(store.folder)) - paused:
+                os.kill(pid, signal.SIGSTOP)
+                paused.add(pid)
+            last = [attempts.last(store.path(run.id)) for run in store.runs()]
+            return len({attempt.pid for attempt in last if attempt is not None and attempt.pid}) > 2
+
+        try:
+            wait(three_began, 50)
+        finally:
+            for pid in paused:
+                os.kill(pid, signal.SIGCONT)
         cluster.stop_controller()
         time.sleep(1)
         cluster.start_controller()
@@ -71,12 +95,13 @@ def test_arrays_of_agents_that_fill_their_jobs_complete_a_sweep_though_the_contr
     agents = {attempts.read(store.path(run_id), 1).agent for run_id in outcome.done}
     processes = {attempts.read(store.path(run_id), 1).pid for run_id in outcome.done}
     assert len(agents) <= 2 < len(processes)  # two nodes of two cores
-    wait(lambda: not cluster.jobs(), 20, cluster.jobs)  # the third agent was called off
+    wait(lambda: not cluster.jobs(), 90, cluster.jobs)  # the third agent was called off
 
 
 @pytest.mark.slow
 def test_an_agent_that_has_to_make_way_continues_later(cluster: Cluster, tmp_path: Path, long: dict[str, Path]) -> None:
     def preempt(store: Store, run_id: str) -> None:
+        pause_until_asked(store, run_id)
         cluster.ask("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
 
     outcome, store = sweep(tmp_path / "results", LONG, slurm(), preempt)
@@ -89,6 +114,7 @@ def test_an_agent_that_is_warned_before_its_limit_continues(
     cluster: Cluster, tmp_path: Path, long: dict[str, Path]
 ) -> None:
     def warn(store: Store, run_id: str) -> None:
+        pause_until_asked(store, run_id)
         cluster.ask("scancel", "--signal=USR1", job_of(store, run_id))
 
     outcome, store = sweep(tmp_path / "results", LONG, slurm(), warn)
@@ -102,9 +128,7 @@ def test_a_job_whose_step_is_killed_is_replaced_by_another(
     cluster: Cluster, tmp_path: Path, long: dict[str, Path]
 ) -> None:
     def kill(store: Store, run_id: str) -> None:
-        last = attempts.last(store.path(run_id))
-        assert last is not None
-        os.kill(parent_of(last.pid), signal.SIGKILL)
+        os.kill(parent_of(holder(store, run_id).pid), signal.SIGKILL)
 
     outcome, store = sweep(tmp_path / "results", LONG, slurm(), kill)
     assert_same(store, long)
@@ -117,6 +141,7 @@ def test_what_the_user_ends_does_not_come_back(
     cluster: Cluster, tmp_path: Path, long: dict[str, Path], how: str
 ) -> None:
     def end(store: Store, run_id: str) -> None:
+        pause_until_asked(store, run_id)
         if how == "scancel":
             cluster.ask("scancel", job_of(store, run_id))
         else:
@@ -124,7 +149,7 @@ def test_what_the_user_ends_does_not_come_back(
 
     outcome, store = sweep(tmp_path / "results", LONG, slurm(), end)
     assert outcome.stopped == ("a signal to its agents" if how == "scancel" else "study stop")
-    wait(lambda: not cluster.jobs(), 20, cluster.jobs)
+    wait(lambda: not cluster.jobs(), 90, cluster.jobs)
     time.sleep(2)
     assert not cluster.jobs()
     (run_id,) = long
@@ -147,18 +172,26 @@ def test_an_agent_whose_node_dies_continues_on_another(cluster: Cluster, tmp_pat
     assert_same(store, long)
     assert how_attempts_ended(store, outcome.done[0]) == ["", "done"]
     cluster.start_node(died[0])
-    wait(lambda: cluster.nodes()[died[0]] == "idle", 60, cluster.nodes)
+    wait(lambda: cluster.nodes()[died[0]] == "idle", 120, cluster.nodes)
 
 
 def test_leaving_the_display_leaves_the_jobs_at_work_and_the_same_command_shows_them_again(
     cluster: Cluster, tmp_path: Path, long: dict[str, Path]
 ) -> None:
+    paused: list[int] = []
+
     def leave(store: Store, run_id: str) -> None:
+        paused.append(holder(store, run_id).pid)
+        os.kill(paused[0], signal.SIGSTOP)  # its job shall not end before it was looked for
         os.kill(os.getpid(), signal.SIGINT)
 
-    outcome, store = sweep(tmp_path / "results", LONG, slurm(), leave)
-    assert outcome.stopped == "Interrupt"
-    (job,) = cluster.jobs()
+    try:
+        outcome, store = sweep(tmp_path / "results", LONG, slurm(), leave)
+        assert outcome.stopped == "Interrupt"
+        (job,) = cluster.jobs()
+    finally:
+        for pid in paused:
+            os.kill(pid, signal.SIGCONT)
     again = slurm()
     outcome, store = sweep(tmp_path / "results", LONG, again)
     assert again.jobs.keys() <= {job}  # empty if the run had ended before the job was asked for
