@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,19 +57,23 @@ def test_a_holder_of_this_machine_that_died_is_gone_at_once(tmp_path: Path) -> N
     assert taken.number == 8
 
 
-def test_a_holder_elsewhere_is_gone_when_its_counter_stands_still_on_our_clock(tmp_path: Path) -> None:
+def test_a_holder_elsewhere_is_gone_when_its_counter_stands_still_on_our_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = 1000.0
+    monkeypatch.setattr(attempts, "time", SimpleNamespace(monotonic=lambda: ours))
     claim_of(tmp_path, 1, machine="elsewhere")
     beat = tmp_path / "attempts" / "1.beat"
-    watch = Watch(patience=0.5)
+    watch = Watch(patience=50)
     for count in range(5):  # it beats, with a clock that is years behind ours
         beat.write_text(json.dumps({"count": count}))
         os.utime(beat, (0, 0))
         assert attempts.take(tmp_path, watch) is None
-        time.sleep(0.2)
+        ours += 20
     assert watch.sure(tmp_path)
     assert attempts.take(tmp_path, watch) is None
-    time.sleep(0.4)
-    assert attempts.take(tmp_path, Watch(patience=0.5)) is None  # who has just come has to watch first
+    ours += 40
+    assert attempts.take(tmp_path, Watch(patience=50)) is None  # who has just come has to watch first
     taken = attempts.take(tmp_path, watch)
     assert taken is not None
     assert taken.number == 2

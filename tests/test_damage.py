@@ -21,7 +21,7 @@ from study.sweep.records import Damaged, read_record, sound_weights
 from study.sweep.store import Store
 from study.training import checkpoint
 from study.training.loop import train
-from tests.test_sweep import EXPERIMENT, MEDIUM, Recorder, run_all, trained
+from tests.test_sweep import EXPERIMENT, LONG, Recorder, run_all, trained
 from tests.test_training import interrupt_after, rows, tiny_run
 
 
@@ -306,7 +306,7 @@ def test_a_folder_that_is_removed_under_a_sweep_stops_it_with_a_sentence(tmp_pat
     def remove(display: Recorder) -> None:
         shutil.rmtree(tmp_path / "results" / "runs", ignore_errors=True)
 
-    _, _, outcome, _ = run_all(tmp_path / "results", MEDIUM, Recorder(remove), jobs=1)
+    _, _, outcome, _ = run_all(tmp_path / "results", LONG, Recorder(remove), jobs=1)
     assert "removed" in outcome.stopped or "removal" in outcome.stopped
     assert not outcome.done
     assert not list(tmp_path.rglob("result.json"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -78,7 +79,8 @@ def run_all(folder: Path, experiment: Experiment = EXPERIMENT, display: Recorder
     plan = make_plan(experiment)
     store = Store.create(folder, plan.experiment)
     display = display or Recorder()
-    outcome = drive([(store, plan.runs)], Local(slots("cpu", options.pop("jobs", 1))), display, **options)
+    with mock.patch("study.sweep.drive.TICK", 0.05):  # runs here are short: none shall end between two looks
+        outcome = drive([(store, plan.runs)], Local(slots("cpu", options.pop("jobs", 1))), display, **options)
     return store, plan.runs, outcome, display
 
 
@@ -172,7 +174,7 @@ def test_an_agent_that_others_ask_to_leave_is_not_replaced_and_the_sweep_not_com
     tmp_path: Path,
 ) -> None:
     display = kill_at_first(tmp_path / "results", signal.SIGTERM)
-    store, runs, outcome, _ = run_all(tmp_path / "results", MEDIUM, display, jobs=1)
+    store, runs, outcome, _ = run_all(tmp_path / "results", LONG, display, jobs=1)
     assert outcome.stopped == "a signal to its agents"
     assert not outcome.done
     assert store.state(runs[0].id) == "interrupted"
@@ -283,7 +285,7 @@ def wait_for(condition, seconds: float = 90) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 # ---------------------------------------------------------------- identity
