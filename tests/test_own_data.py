@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from study.models.sizing import Budget, strides_of
 from study.sweep.plan import Facts
 from study.training.evaluate import Normalisation
 from study.training.loop import probe_indices, train
+from tests.test_sweep import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -390,6 +392,16 @@ def test_preparing_continues_after_a_kill_where_its_blocks_are_whole(tmp_path, m
     assert root.is_dir()
 
 
+def living(session: int) -> list[str]:
+    """Processes of a session, but for those that only wait to be buried."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
+            found += [path.parent.name] * (int(own) == session and state not in "ZX")
+    return found
+
+
 def test_preparing_killed_outright_leaves_no_process_and_is_continued(tmp_path):
     root = noise_tree(tmp_path / "tree", train=700, test=5, side=160)
     code = (
@@ -407,9 +419,7 @@ def test_preparing_killed_outright_leaves_no_process_and_is_continued(tmp_path):
     process.communicate()
     assert notes is not None
     kept = notes.read_text().count("\n")
-    time.sleep(0.5)
-    states = subprocess.run(["ps", "-s", str(process.pid), "-o", "stat="], stdout=subprocess.PIPE, text=True).stdout
-    assert not [state for state in states.split() if state[0] != "Z"]
+    wait_for(lambda: not living(process.pid))
     assert 5 <= kept < 88
     ends = [subprocess.run([*command, str(tmp_path / place)], stdout=subprocess.PIPE) for place in ("data", "new")]
     assert ends[0].stdout == ends[1].stdout
