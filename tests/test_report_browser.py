@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 
 from study.report.page import read_report, write_all, write_page
 from tests.synthetic import results, results_folder
+from tests.test_sweep import wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -27,6 +27,7 @@ FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -306,10 +307,7 @@ def test_figures_and_tables_can_be_downloaded(browser: Any, report: Path, tmp_pa
     for selector in (".lead .csv", "figure[data-name$=forest] .csv", "#s1-relations .table .csv"):
         browser.find_element(By.CSS_SELECTOR, selector).click()  # by hand: a script may start one download, not three
     names = ("s1-accuracy-at-loss.csv", "s1-claim1-forest.csv", "relations-one-by-one.csv")
-    for _ in range(100):
-        if all((tmp_path / name).exists() for name in names):
-            break
-        time.sleep(0.05)
+    wait_for(lambda: all((tmp_path / name).exists() for name in names))
     curve, forest, table = (pd.read_csv(tmp_path / name) for name in names)
     curves, _ = results()
     assert set(curve["variant"]) == set(curves["variant"])
