@@ -37,8 +37,10 @@ def test_what_cannot_be_made_is_said_in_a_sentence() -> None:
 
 
 FAULTS = """
-import json, resource, torch
+import ctypes, json, resource, torch
 from study.environment import use_one_core
+
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would come with a single fault
 
 def pages():  # fetched for 64 MB that were there, and free, a moment before: the last ten times of twenty
     found = []
