@@ -290,7 +290,7 @@ def test_a_signal_while_planning_leaves_with_the_exit_code_of_an_interruption(tm
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     wait_for(lambda: (tmp_path / "began").exists() or process.poll() is not None)
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=90)
     assert process.returncode == 3
     assert "the same command continues" in said
     assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "__pycache__"] == []

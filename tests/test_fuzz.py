@@ -31,7 +31,7 @@ fuzz = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-SECONDS = 10  # of the processor, for one call
+SECONDS = 60  # of the processor, for one call, on busy cores too
 
 
 def settings_of(value: object, path: str = "") -> Iterator[str]:

@@ -113,6 +113,7 @@ def test_the_interval_agrees_with_the_word_between_two_variants(decisions: Decis
 
 
 @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8), st.booleans(), st.sampled_from([0.01, 0.05, 0.2]))
+@settings(deadline=None)
 def test_a_p_value_lies_below_its_level_exactly_where_holm_rejects(
     values: list[float], even: bool, alpha: float
 ) -> None:

