@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import subprocess
@@ -49,8 +50,21 @@ def now() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use, by its affinity and by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return math.ceil(min(cores, quota()))
+
+
+def quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Cores' worth of processor time that Linux's control groups (v2) grant this process; infinite without a limit."""
+    least = math.inf
+    with suppress(OSError):
+        group = groups / own.read_text().rpartition("0::/")[2].strip()
+        for each in (group, *group.parents[: len(group.parts) - len(groups.parts)]):
+            with suppress(OSError, ValueError):  # the topmost has no limit; "max" is none
+                granted, period = map(int, (each / "cpu.max").read_text().split())
+                least = min(least, granted / period)
+    return least
 
 
 def use_one_core() -> None:

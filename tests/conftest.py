@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import os
 import signal
@@ -73,11 +72,6 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; with `-n auto` each is run by one process, which shares its clusters and sweeps."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-
-
-def pytest_collection_finish() -> None:
-    """All that is imported by now stays: collections of garbage, which statsmodels asks for, need not go through it."""
-    gc.freeze()
 
 
 class Answer:

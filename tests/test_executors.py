@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from study import environment
+from study.environment import quota
 from study.errors import StudyError
 from study.sweep.executors import make_executor
 from study.sweep.executors.local import Local
@@ -23,6 +27,35 @@ def test_local_has_as_many_agents_as_asked_for() -> None:
     executor = make("local", agents=3)
     assert isinstance(executor, Local)
     assert executor.agents == 3
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "cores"),
+    [
+        ("0::/\n", {"": "150000 100000"}, 1.5),  # in a container
+        ("1:cpu:/\n0::/jobs/7\n", {"jobs": "200000 100000", "jobs/7": "max 100000"}, 2.0),  # of a group around ours
+        ("0::/jobs/7\n", {"jobs": "800000 100000", "jobs/7": "50000 100000"}, 0.5),
+        ("0::/not/seen/here\n", {"": "300000 100000"}, 3.0),
+        ("0::/\n", {"": "max 100000"}, math.inf),
+        ("9:cpu:/\n", {}, math.inf),  # of version 1
+    ],
+)
+def test_the_quota_of_a_container_is_the_smallest_around_it(
+    own: str, limits: dict[str, str], cores: float, tmp_path: Path
+) -> None:
+    groups, path = tmp_path / "cgroup", tmp_path / "own"
+    path.write_text(own)
+    for name, limit in limits.items():
+        (groups / name).mkdir(parents=True, exist_ok=True)
+        (groups / name / "cpu.max").write_text(limit + "\n")
+    assert quota(groups, path) == cores
+
+
+def test_there_are_no_more_agents_than_cores_that_a_container_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    for granted, agents in ((0.5, 1), (1.5, 2), (math.inf, 64)):
+        monkeypatch.setattr(environment, "quota", lambda granted=granted: granted)
+        assert make("local", agents=None).agents == agents
 
 
 def test_what_cannot_be_made_is_said_in_a_sentence() -> None:

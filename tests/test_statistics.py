@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from itertools import chain, combinations, permutations
 
 import numpy as np
@@ -163,6 +165,15 @@ def test_a_variant_without_spread_asks_for_welch():
 # ---------------------------------------------------------------- Holm
 
 
+@pytest.fixture
+def nothing_old_is_garbage() -> Iterator[None]:
+    """statsmodels collects garbage at every call, which takes long where all test files are imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("nothing_old_is_garbage")
 def test_holm_is_statsmodels_holm():
     rng = np.random.default_rng(3)
     for _ in range(20):
