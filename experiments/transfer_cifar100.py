@@ -9,8 +9,9 @@ Here      `experiment` pretrains on all 40,000 images of classes 0 to 79, 149,76
           there. `transfer` fine-tunes every network on 2,000 images, 100 a class, of the other 20 classes at 32 and at
           48 pixels, and trains the same networks from scratch under the same recipe, as the control. `linear_probe`
           trains the classifier alone, with a classifier on random features as its control
-Recipe    transfer.py's: Table 10's columns of fine-tuning, without augmentation, one constant rate for all, 1e-4. At it
-          the control is far from trained: it says what the weights bring under this recipe, not what scratch can reach
+Recipe    transfer.py's: Table 10's columns of fine-tuning, without augmentation, one constant rate for all (1e-4; 1e-3
+          in the linear probe). At it the control is far from trained: it says what the weights bring under this recipe,
+          not what scratch can reach
 Readout   final test accuracy, as in Table 2. Margins: the paper's differences are 0.61 and 0.21 points, so ε is half a
           point; Δ plays no part in these claims
 Caveat    half a point is far below what five seeds resolve; 1,170 steps of pretraining are few

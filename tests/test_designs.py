@@ -149,6 +149,12 @@ def test_without_a_claim_or_with_sizes_there_are_no_looks() -> None:
         InLooks(EXPERIMENT.model_copy(update={"parts": (0.5, 1.0)}), Options(), QUIET, 20)
 
 
+def test_a_claim_about_a_variant_that_is_left_out_is_refused_for_no_look_could_decide_it() -> None:
+    fewer = EXPERIMENT.model_copy(update={"variants": EXPERIMENT.variants[:-1]})
+    with pytest.raises(StudyError, match=f"no look could decide .* without {EXPERIMENT.variants[-1]}"):
+        InLooks(fewer, Options(), QUIET, 20)
+
+
 # ---------------------------------------------------------------- the loop
 
 

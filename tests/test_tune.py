@@ -112,6 +112,16 @@ def test_the_best_mean_is_chosen_and_a_rate_that_diverged_is_not() -> None:
     assert choose({"0.001": (None,), "0.003": ()}) is None
 
 
+def test_a_plan_of_other_networks_that_was_never_begun_is_in_nobodys_way(tmp_path: Path, monkeypatch) -> None:
+    pretend(monkeypatch, accuracy)
+    plan = make_plan(EXPERIMENT)
+    first = next(run for run in plan.runs if run.label == "C-C-T-T")
+    wider = plan.variants["C-C-T-T"].model_copy(update={"widths": (8, 8, 16, 32, 72)})
+    Store.create(tmp_path / "tiny", plan.experiment).plan([first.model_copy(update={"variant": wider})])
+    tune(EXPERIMENT, GRID, tmp_path / "tiny")
+    assert len(sweep(EXPERIMENT, tmp_path / "tiny").runs()) == 8
+
+
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two results folders: `tuned`, and `swept`, after a sweep at the rates that were tuned there."""

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from study.cli.options import Folder, Json, answer, app
 from study.errors import StudyError
-from study.report.table import Table
+from study.report.table import Table, plural
+
+if TYPE_CHECKING:
+    from study.sweep.status import Status
 
 
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """How far a sweep is: done, running, failed and missing runs; who is at work on what, and where runs were made."""
-    from study.sweep.display import line_of
     from study.sweep.status import status_of
 
     found = status_of(folder)
-    told: list[object] = []
+    answer(_lines(found), found[0] if len(found) == 1 else found, as_json)
+
+
+def _lines(found: Sequence[Status]) -> Iterator[object]:
+    """Of each results folder a table of states, who is at work on what, what went wrong, and where runs were made."""
+    from study.sweep.display import line_of
+
     for each in found:
         rates = f", {each['rates']} learning rates" if each["rates"] else ""
         seeds = dict.fromkeys(row["seed"] for row in each["runs"])
@@ -30,22 +39,20 @@ def status(folder: Folder, as_json: Json = False) -> None:
             states[row["variant"]].append(row["state"])
         header = ("variant", *(f"seed {seed}" for seed in seeds))
         rows = tuple((label, *own) for label, own in states.items())
-        title = f"{each['folder']}{rates}" if len(found) > 1 else ""
-        told.append(Table(title, header, rows, words=len(header)))
-        told.append(", ".join(f"{count} {state}" for state, count in each["counts"].items()))
+        yield Table(f"{each['folder']}{rates}" if len(found) > 1 else "", header, rows, words=len(header))
+        yield ", ".join(f"{count} {state}" for state, count in each["counts"].items())
         for row in each["runs"]:
             name = f"{row['variant']} seed {row['seed']}"
             if row["state"] == "running" and "host" in row:
                 how_far = line_of(row["live"]) if row["live"] else "starting"
-                told.append(f"{name}: {how_far} ({row['agent']} on {row['host']})")
+                yield f"{name}: {how_far} ({row['agent']} on {row['host']})"
             elif row.get("why"):
-                told.append(f"{name} {row['state']}: {row['why']}")
+                yield f"{name} {row['state']}: {row['why']}"
         made = Counter(
             (row["host"], row.get("code", "")) for row in each["runs"] if "host" in row and row["state"] != "running"
         )
         for (host, code), count in made.items():
-            told.append(f"made on {host} by {code or 'an unknown version'}: {count} runs")
-    answer(told, found[0] if len(found) == 1 else found, as_json)
+            yield f"made on {host} by {code or 'an unknown version'}: {plural(count, 'run')}"
 
 
 @app.command()

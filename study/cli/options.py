@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -180,8 +180,8 @@ class What:
         return with_precision(experiment, options, say) if self.precision == "auto" or by_default else experiment
 
 
-def answer(told: Sequence[object], value: Any, as_json: bool) -> None:
-    """What a verb did or found: tables and lines, or with --json one JSON document."""
+def answer(told: Iterable[object], value: Any, as_json: bool) -> None:
+    """What a verb did or found: tables and lines, which are made only now, or with --json one JSON document."""
     if as_json:
         print_json(value)
         return

@@ -187,7 +187,9 @@ def tune(
     ] = None,
     part: Annotated[float, typer.Option(min=0.01, max=0.5, help="Of the training images, to validate on.")] = 0.2,
     grow: Annotated[bool, typer.Option(help="Try further rates where a choice lies at the grid's edge.")] = True,
-    tuning_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the tuning runs alone.")] = None,
+    tuning_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the tuning runs alone, instead of the recipe's.")
+    ] = None,
     how: How,
     as_json: Json = False,
 ) -> None:

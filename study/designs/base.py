@@ -19,6 +19,7 @@ from study.config import Experiment, Run, own_reference
 from study.environment import code_version, same_code
 from study.errors import StudyError, last_line
 from study.report.console import finish_sweep
+from study.report.table import plural
 from study.report.table import say as tell
 from study.results import load
 from study.sweep import attempts
@@ -198,7 +199,7 @@ def _announce(
         to_come.append((member, missing))
     if count := sum(len(missing) for _, missing in to_come):
         at_once = min(count, executor.agents)
-        told = f"{count} runs to go, {at_once} at a time on {executor.name}"
+        on, about = executor.name, ""
         if isinstance(executor, Local):  # other machines are not measured from here
             each = []
             for member, missing in to_come:
@@ -206,9 +207,9 @@ def _announce(
                 whole = {label: whole_run(member.plan, speed) for label, speed in known.items()}
                 each += [whole[run.label] * (1 - _part_done(member, run)) for run in missing]
             seconds = estimate(each, at_once)
-            told = f"{count} runs to go, {at_once} at a time on {executor.slots[0].device}: about {duration(seconds)}"
+            on, about = executor.slots[0].device, f": about {duration(seconds)}"
             planned[-1]["seconds_left_of_all"] = round(seconds)
-        tell(told, say)
+        tell(f"{plural(count, 'run')} to go, {at_once} at a time on {on}{about}", say)
     return planned
 
 

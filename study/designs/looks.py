@@ -28,7 +28,8 @@ from study.sweep.tuned import check_seeds, read_tuned
 class InLooks(Design):
     """One sweep whose seeds come in looks, from the experiment's first one on.
 
-    Raises StudyError for an experiment without claims, with sizes, or with seeds that do not follow each other.
+    Raises StudyError for an experiment without claims or with one of variants that it lacks, with sizes, or with seeds
+    that do not follow each other.
     """
 
     say: Console
@@ -37,6 +38,12 @@ class InLooks(Design):
     def __post_init__(self) -> None:
         if not self.experiment.claims:
             raise StudyError(f"--until-decided: the experiment {self.experiment.name} states no claim to decide")
+        for claim in self.experiment.claims:
+            if absent := [name for name in claim.order.variants if name not in self.experiment.variants]:
+                raise StudyError(
+                    f"--until-decided: no look could decide {claim.ranking} without {', '.join(absent)}: keep them in "
+                    "--variants, or state another claim in an experiment file"
+                )
         if self.experiment.parts:
             raise StudyError("--until-decided goes with one sweep: name one size with --train-size and -o parts=[]")
         if list(self.experiment.seeds) != list(range(self.first_seed, self.first_seed + len(self.experiment.seeds))):
@@ -83,9 +90,10 @@ class InLooks(Design):
     def _take(self, look: PlannedLook) -> TakenLook:
         """Test the claims at the look's level, on its seeds, and record what was seen."""
         tables, looks = load(self.folder), self.looks
-        runs = tables.runs[tables.runs["seed"].isin(looks.seeds(look))]
+        seeds = tuple(looks.seeds(look))
+        runs = tables.runs[tables.runs["seed"].isin(seeds)]
         curves = tables.curves[tables.curves["run"].isin(runs["run"])]
-        verdicts = View("", tables.experiment, runs, curves, look.alpha, own=tables.own).verdicts
+        verdicts = View("", tables.experiment, runs, curves, look.alpha, seeds=seeds, own=tables.own).verdicts
         taken = TakenLook(
             **look.model_dump(),
             verdicts=tuple(f"{verdict.ranking}: {verdict.sentence}" for verdict in verdicts),

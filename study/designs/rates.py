@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from study.analysis.curves import ended_well
 from study.config import Experiment, parse_model
 from study.designs.base import Design, Member
 from study.designs.sizes import Sizes
@@ -88,7 +89,8 @@ class Rates(Design):
         if self.sizes:
             self.sizes.prepare()
         for folder, experiment in self.experiments.items():
-            store = Store.create(folder, Member.of(folder, make_plan(experiment, facts=self.facts)).plan.experiment)
+            plan = Member.of(folder, make_plan(experiment, facts=self.facts)).plan
+            store = Store.create(folder, plan.experiment, plan.runs)
             check_seeds(self.grid.seeds, store.experiment)
 
     def stages(self) -> Iterator[Sequence[Member]]:
@@ -201,7 +203,6 @@ def _rounded(rate: float) -> float:
 
 def _validation_accuracies(folder: Path) -> Mapping[tuple[str, int], float]:
     """Accuracy on the validation images at the end of each tuning run that did not diverge."""
-    runs = load(folder).runs
-    alive = runs[runs["status"] != "diverged"]
+    alive = ended_well(load(folder).runs)
     values = alive["final_test_accuracy"].astype(float)
     return dict(zip(zip(alive["variant"], alive["seed"], strict=True), values, strict=True))

@@ -51,7 +51,7 @@ def resolve(text: str, budget: Budget, files: Mapping[str, str] = MappingProxyTy
     networks and CoaT any field of their description. Lists are written with dashes.
 
     A matched network's switches are set before matching, so that it still meets the budget. Raises StudyError for a
-    name or switch that does not exist or does not fit, and for switches of layouts that they lack the blocks for.
+    name or switch that does not exist or does not fit, and for one that changes nothing in a layout at this geometry.
     """
     name, switches = parse_variant(text)
     where = f"variant {text}: "

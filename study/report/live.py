@@ -23,7 +23,7 @@ def watch(folders: Sequence[Path], path: Path, every: float, say: Callable[[str]
 
     The open page renews itself and stays where it was scrolled and unfolded. Results are read and tested again only
     when a run has ended. However this ends, the page that stays asks for itself no more. Raises StudyError for a folder
-    that holds no results, or damaged ones.
+    that holds no results, or whose experiment or claims are damaged; damaged runs are counted.
     """
     report, known, counts = Report(()), -1, Counter[str]()
     try:

@@ -56,6 +56,7 @@ RC: Any = {
     "font.family": ["sans-serif", "DejaVu Sans"],  # the second one sign by sign, where the first lacks it
     "font.sans-serif": FONTS,
     "font.size": 7,
+    "axes.grid": False,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
     "xtick.labelsize": 6.5,

@@ -80,9 +80,9 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:] if text[:1].isascii() else text
 
 
-def plural(number: int, what: str) -> str:
+def plural(count: int, what: str) -> str:
     """`1 seed`, `3 seeds`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def show(table: Table, console: Console) -> None:

@@ -33,7 +33,7 @@ class Speed:
     evaluation: float
 
 
-class Order(Frozen):
+class Measuring(Frozen):
     """What a measuring process is told, as JSON in its first argument; the second one is the device."""
 
     variants: dict[str, Variant]
@@ -49,10 +49,10 @@ def measure(
 
     Raises StudyError if a variant cannot take a step here, with the end of what its process said.
     """
-    order = Order(variants=dict(variants), training=training, classes=classes, image_size=image_size)
+    told = Measuring(variants=dict(variants), training=training, classes=classes, image_size=image_size)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "study.sweep.measure", order.model_dump_json(), slot.device],
+            [sys.executable, "-P", "-m", "study.sweep.measure", told.model_dump_json(), slot.device],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -118,7 +118,7 @@ def stream_share(variant: Variant, data: Data, training: Training, rounds: int =
     return statistics.median(shares[1:])  # the first warms up
 
 
-def main(order: Order, on: str) -> dict[str, tuple[float, float]]:
+def main(told: Measuring, on: str) -> dict[str, tuple[float, float]]:
     """The measuring process: seconds of a step and of an evaluated batch, by label."""
     import torch
 
@@ -128,16 +128,16 @@ def main(order: Order, on: str) -> dict[str, tuple[float, float]]:
 
     if on == "cpu":
         use_one_core()
-    device, training = torch.device(on), order.training
+    device, training = torch.device(on), told.training
     generator = torch.Generator().manual_seed(0)
-    shape = (training.batch_size, 3, order.image_size, order.image_size)
+    shape = (training.batch_size, 3, told.image_size, told.image_size)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    labels = torch.randint(order.classes, (training.batch_size,), generator=generator)
+    labels = torch.randint(told.classes, (training.batch_size,), generator=generator)
     normalise = Normalisation.of(images, device)
     images, labels = images.to(device), labels.to(device)
     speeds = {}
-    for label, variant in order.variants.items():
-        network = place(build(variant, order.classes, order.image_size), device).train()
+    for label, variant in told.variants.items():
+        network = place(build(variant, told.classes, told.image_size), device).train()
         stepper = Stepper(network, training)
         stepper.step(normalise(images), labels, training.lr).item()
         started = time.perf_counter()
@@ -151,4 +151,4 @@ def main(order: Order, on: str) -> dict[str, tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Order.model_validate_json(sys.argv[1]), sys.argv[2])))
+    print(json.dumps(main(Measuring.model_validate_json(sys.argv[1]), sys.argv[2])))

@@ -52,7 +52,7 @@ def _where(store: Store, run_id: str | None, state: str) -> dict[str, Any]:
     if state == "failed":
         return {"why": last_line(str(store.failure(run_id).get("log", "")))}
     if state == "damaged":
-        return {"why": store.damaged().get(run_id, "")}
+        return {"why": store.fault(run_id)}
     last = attempts.last(store.path(run_id))
     if state == "running" and last is not None:
         return {"host": last.host, "code": last.code, "agent": last.agent, "live": last.live}

@@ -177,6 +177,14 @@ class Store:
                 found.append(self._read_once(path.parent, FILES[:1], read_run))
         return found
 
+    def fault(self, run_id: str) -> str:
+        """What is wrong with a finished run's record, in a sentence; empty if it is sound."""
+        try:
+            self._record(self.path(run_id))
+        except Damaged as why:
+            return str(why)
+        return ""
+
     def damaged(self) -> dict[str, str]:
         """The runs, by id, whose record does not fit together, each with a sentence that says what is wrong."""
         return read_records(self.folder)[2]

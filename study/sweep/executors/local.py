@@ -34,7 +34,7 @@ class Slot:
 def slots(device: str, jobs: int | None) -> list[Slot]:
     """The places that `--device` and `--jobs` give; `auto` is CUDA, then MPS, then CPU.
 
-    `jobs` counts processes per GPU on CUDA (default 1), processes in all elsewhere (default on CPU: one per core).
+    `jobs` counts processes per GPU on CUDA (default 1), processes in all elsewhere (on CPU one per usable core).
     Raises StudyError for a device that is not here.
     """
     if device == "cpu":
