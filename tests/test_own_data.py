@@ -553,7 +553,8 @@ def test_names_are_taken_apart():
     assert parse_name("hf:a/b@v1[label=fine][0:8]")[:5] == ("hf", "a/b@v1", "", {"label": "fine"}, 0)
     assert parse_name("d/mine.py:pets[n=3,kind=a]")[1:4] == ("d/mine.py", "pets", {"n": "3", "kind": "a"})
     assert parse_name("folder:/x.py:y").kind == "folder"
-    for wrong, says in {"npz:": "needs a path", "mine.py": "no data set", "npz:a[b=1]": "takes no options"}.items():
+    refused = {"npz:": "needs a path", "mine.py": "no data set", "npz:a[b=1]": "takes no options"}
+    for wrong, says in {**refused, "mine.py:pets[n=3,n=4]": "sets n twice"}.items():
         with pytest.raises(StudyError, match=says):
             parse_name(wrong)
     assert Data(name="hf:org/pets[label=a]").slug == "hf-pets-label-a"

@@ -133,6 +133,8 @@ def parse_name(text: str) -> Name:
         key, equals, value = (each.strip() for each in item.partition("="))
         if not equals or not key.isidentifier():
             raise StudyError(f"{text}: {item!r} is not key=value")
+        if key in options:
+            raise StudyError(f"{text} sets {key} twice")
         options[key] = value
     if options and kind not in ("hf", "file"):
         raise StudyError(f"{whole} takes no options: only hf:NAME and FILE.py:NAME do")
