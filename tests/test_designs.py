@@ -20,7 +20,7 @@ from study.designs.sizes import on_parts
 from study.errors import StudyError
 from study.results import load
 from study.sweep import attempts
-from study.sweep.looks import Looks, PlannedLook, plan_is_free, read_looks, write_looks
+from study.sweep.looks import Looks, plan_is_free, read_looks, write_looks
 from study.sweep.plan import Facts, make_plan
 from study.sweep.store import Store, stop
 from tests.finished import FakeDrive, pretend
@@ -103,7 +103,7 @@ def test_the_first_look_freezes_the_plan(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_level_that_another_machine_solves_to_other_last_digits_is_the_same_plan(tmp_path: Path) -> None:
-    plan = tuple(PlannedLook(number=look.number, seeds=look.seeds, alpha=look.alpha) for look in plan_looks(20, 0.05))
+    plan = plan_looks(20, 0.05)
     write_looks(tmp_path, Looks(planned=plan))
     there = tuple(look.model_copy(update={"alpha": look.alpha * (1 + 1e-9)}) for look in plan)
     assert plan_is_free(tmp_path, there).planned == plan

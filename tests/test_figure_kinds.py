@@ -14,7 +14,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from safetensors.torch import save_file
 
-from study.cli import completion
 from study.config import (
     Blocks,
     CoAtNetVariant,
@@ -191,7 +190,6 @@ def test_figures_are_drawn_by_name_and_what_cannot_be_says_why(trained: Path, tm
     assert "several numbers of training images" in missing[0]
     assert results.figure("stages").axes
     assert "C-C-T-T" in str(results.figure("relative_bias").get_label())
-    assert set(completion.FIGURES) == set(gallery.TITLES)
     shutil.copytree(trained, tmp_path / "committed", ignore=shutil.ignore_patterns("*.pt"))
     with pytest.raises(StudyError, match="no weights of finished runs are here"):
         load(tmp_path / "committed").figure("relative_bias")

@@ -368,13 +368,6 @@ def test_looks_come_at_the_quarters_from_five_seeds_on():
     assert [look.seeds for look in plan_looks(20, 0.05)] == [5, 10, 15, 20]
     assert [look.seeds for look in plan_looks(10, 0.05)] == [5, 8, 10]
     assert [(look.seeds, look.alpha) for look in plan_looks(4, 0.05)] == [(4, pytest.approx(0.05))]
-    assert [look.seeds for look in plan_looks(12, 0.05, [6, 12])] == [6, 12]
-
-
-@pytest.mark.parametrize("seeds", [[5, 5, 10], [1, 10], [10, 5], [5, 8]])
-def test_looks_must_rise_to_the_most_seeds(seeds: list[int]):
-    with pytest.raises(StudyError, match="must rise"):
-        plan_looks(10, 0.05, seeds)
 
 
 @pytest.mark.parametrize("fractions", [[], [0, 1], [0.5], [0.7, 0.5, 1]])

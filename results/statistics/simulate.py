@@ -20,11 +20,12 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.decisions import Decisions, decide
-from study.analysis.sequential import Look, plan_looks
+from study.analysis.sequential import plan_looks
 from study.analysis.statistics import Floats, Spread, check_spread
 from study.config import Claim
 from study.config.notation import Ranking, Relation, parse_ranking
 from study.files import write_text
+from study.sweep.looks import PlannedLook
 
 EPSILON, DELTA, ALPHA = 2.0, 4.0, 0.05
 SEEDS = (3, 5, 8, 10)
@@ -135,7 +136,7 @@ class Design:
     """How seeds are spent and variances estimated: the procedure as shipped, or a rule to compare it with."""
 
     name: str
-    looks: tuple[Look, ...]
+    looks: tuple[PlannedLook, ...]
     truths: tuple[Truth, ...]
     rule: SpreadRule = check_spread
 
@@ -144,11 +145,11 @@ def designs() -> tuple[Design, ...]:
     """The procedure with a fixed number of seeds, then with looks, then with other checks of the variances."""
     looks = plan_looks(MAX_SEEDS, ALPHA)
     stated = f"looks at {', '.join(str(look.seeds) for look in looks)}"
-    fixed = [Design(f"{seeds} seeds", (Look(1, seeds, ALPHA),), TRUTHS) for seeds in SEEDS]
+    fixed = [Design(f"{seeds} seeds", (PlannedLook(number=1, seeds=seeds, alpha=ALPHA),), TRUTHS) for seeds in SEEDS]
     sequential = Design(stated, looks, tuple(truth for truth in TRUTHS if truth.name in SEQUENTIAL))
     chosen = tuple(truth for truth in TRUTHS if truth.name in VARIANCE)
     others = [
-        Design(f"{seeds} seeds, {name}", (Look(1, seeds, ALPHA),), chosen, rule)
+        Design(f"{seeds} seeds, {name}", (PlannedLook(number=1, seeds=seeds, alpha=ALPHA),), chosen, rule)
         for seeds in (5, 8)
         for name, rule in (("always pooled", always_pooled), ("usual check", usual_check))
     ]
@@ -166,7 +167,8 @@ def simulate(truth: Truth, design: Design, repetitions: int, rng: np.random.Gene
         for look in design.looks:
             samples = list(values[:, : look.seeds])
             decisions = decide(samples, ranking, claim, look.alpha, design.rule(samples))
-            if decisions.decided:
+            verdicts = [decisions.verdict(pair)[0] for pair, relation in enumerate(decisions.claimed) if relation]
+            if "undecided" not in verdicts:
                 break
         scores.append(score(decisions, target) | {"seeds": float(look.seeds)})
     return {name: float(np.mean([entry[name] for entry in scores])) for name in scores[0]}

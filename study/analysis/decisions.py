@@ -170,11 +170,6 @@ class Decisions:
             "simultaneous": self.high - comparison.difference,
         }
 
-    @property
-    def decided(self) -> bool:
-        """Whether every relation that is claimed is confirmed or contradicted."""
-        return all(self.verdict(pair)[0] != "undecided" for pair, relation in enumerate(self.claimed) if relation)
-
     def word(self, pair: int) -> str:
         """What is shown of a pair, the better mean first: ≫, >, ≳ (real but below ε), ≈, or ? for undecided."""
         if max(self.low[pair], -self.high[pair]) > self.claim.delta:

@@ -15,7 +15,6 @@ The levels are exact for one two-sided test. Within a family of m tests Holm's s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import scipy
@@ -23,35 +22,23 @@ import scipy
 from study.analysis.statistics import Floats
 from study.analysis.verdicts import ClaimVerdict
 from study.errors import StudyError
+from study.sweep.looks import PlannedLook
 
 LEAST_SEEDS = 5  # of a first look: with fewer, neither > nor ≈ is shown at an early look's level
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(400)
 
 
-@dataclass(frozen=True)
-class Look:
-    """The test after `seeds` seeds of each variant, at the nominal level `alpha`; `number` counts from 1."""
-
-    number: int
-    seeds: int
-    alpha: float
-
-
-def plan_looks(max_seeds: int, alpha: float, seeds: Sequence[int] | None = None) -> tuple[Look, ...]:
-    """The looks of a sweep of up to `max_seeds` seeds: at the numbers of seeds given, by default at each quarter.
-
-    Raises StudyError unless the numbers rise, from 2 or more, to `max_seeds`.
+def plan_looks(max_seeds: int, alpha: float) -> tuple[PlannedLook, ...]:
+    """The looks of a sweep of up to `max_seeds` seeds: at each quarter from LEAST_SEEDS on, and at the end.
 
     >>> [(look.number, look.seeds, round(look.alpha, 5)) for look in plan_looks(20, alpha=0.05)]
     [(1, 5, 1e-05), (2, 10, 0.00305), (3, 15, 0.01832), (4, 20, 0.044)]
     """
-    if seeds is None:
-        quarters = [-(-max_seeds * part // 4) for part in (1, 2, 3)]
-        seeds = [count for count in quarters if LEAST_SEEDS <= count < max_seeds] + [max_seeds]
-    if list(seeds) != sorted(set(seeds)) or seeds[0] < 2 or seeds[-1] != max_seeds:
-        raise StudyError(f"the looks {list(seeds)} must rise from 2 seeds or more to the most, {max_seeds}")
+    quarters = [-(-max_seeds * part // 4) for part in (1, 2, 3)]
+    seeds = [count for count in quarters if LEAST_SEEDS <= count < max_seeds] + [max_seeds]
     levels = nominal_levels([count / max_seeds for count in seeds], alpha)
-    return tuple(Look(number, *look) for number, look in enumerate(zip(seeds, levels, strict=True), start=1))
+    looks = enumerate(zip(seeds, levels, strict=True), start=1)
+    return tuple(PlannedLook(number=number, seeds=count, alpha=level) for number, (count, level) in looks)
 
 
 def decided(verdict: ClaimVerdict) -> bool:

@@ -1,4 +1,4 @@
-"""What a shell may complete: variants, data sets, readouts, figures, results folders. None of it runs a user's file."""
+"""What a shell may complete: variants, data sets, readouts, results folders. None of it runs a user's file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ PUBLISHED = (  # as in study/models/published.py, whose import needs torch
 )
 VARIANTS = (*STUDY_VARIANTS, "coat", "coat_lite", *PUBLISHED, "timm:")
 DATA = ("fractals", "cifar100", "cifar100-coarse", "cifar10", "folder:", "hf:", "npz:")
-FIGURES = (  # as in study/report/gallery.py, whose import needs pandas and matplotlib
-    *("train_loss", "test_accuracy", "loss_and_accuracy", "accuracy_at_loss", "difference_at_loss", "gap_curve"),
-    *("accuracy_by_cost", "forest", "ranks", "accuracy_by_images", "gap_by_images", "extrapolation", "stages"),
-    "relative_bias",
-)
 MARKS = ("experiment.json", "members.json", "family.json")  # of results folders
 
 
@@ -38,11 +33,6 @@ def readouts(incomplete: str) -> list[str]:
     from study.analysis.readouts import READOUTS
 
     return list(_beginning(READOUTS, incomplete))
-
-
-def figures(incomplete: str) -> list[str]:
-    """Names of figures."""
-    return list(_beginning(FIGURES, incomplete))
 
 
 def folders(incomplete: str) -> list[str]:

@@ -97,7 +97,7 @@ def plot(
     folder: Folder,
     kinds: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KIND]...", help="Which figures; by default all.", autocompletion=completion.figures),
+        typer.Argument(metavar="[KIND]...", help="Which figures; by default all."),
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="PNG of 300 dpi too.")] = False,
     as_json: Json = False,

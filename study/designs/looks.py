@@ -7,7 +7,7 @@ another plan in the same folder is refused, since it would spend α a second tim
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -62,8 +62,7 @@ class InLooks(Design):
     @property
     def looks(self) -> Looks:
         """The plan, with what the folder has recorded of it. Raises StudyError if another plan is frozen there."""
-        planned = tuple(PlannedLook(**asdict(look)) for look in plan_looks(self.max_seeds, self.alpha))
-        return plan_is_free(self.folder, planned, self.first_seed)
+        return plan_is_free(self.folder, plan_looks(self.max_seeds, self.alpha), self.first_seed)
 
     def stages(self) -> Iterator[Sequence[Member]]:
         facts, plan = Facts(self.options.data_dir), self.looks

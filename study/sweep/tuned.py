@@ -7,6 +7,7 @@ by seeds that no claim is tested on. The test images decide nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,14 @@ def choose(values: dict[str, tuple[float | None, ...]]) -> float | None:
     >>> choose({"0.001": (0.5, 0.7), "0.003": (0.9, None), "0.01": (0.2, 0.3)})
     0.001
     """
-    means = {
-        float(rate): sum(value for value in seeds if value is not None) / len(seeds)
-        for rate, seeds in values.items()
-        if seeds and None not in seeds
-    }
+    means = {float(rate): found for rate, seeds in values.items() if (found := mean(seeds)) is not None}
     return min(means, key=lambda rate: (-means[rate], rate)) if means else None
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Over seeds; None if one of them has no value, or there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def read_tuned(folder: Path) -> Tuned | None:
