@@ -625,3 +625,14 @@ def test_another_study_gives_the_runs_that_are_asked_for_here(swept: Path, tmp_p
     made = pretend(monkeypatch, accuracy)
     assert sweep(axis, tmp_path / "axis").experiment.name == "axis"
     assert made.ended == []
+
+
+def test_a_folder_that_a_merge_began_is_continued_under_another_name(swept: Path, tmp_path: Path, monkeypatch) -> None:
+    """The same order in which results/generalization_data-cifar100 says how its 10,000 images are had."""
+    added = merge(tmp_path / "axis", [swept]).added
+    made = pretend(monkeypatch, accuracy)
+    other = EXPERIMENT.model_copy(update={"name": "axis", "claims": ()})
+    assert sweep(other, tmp_path / "axis").experiment.name == "axis"
+    assert len(added) == 8
+    assert made.ended == []
+    assert read_claims(tmp_path / "axis")[:-1] == read_claims(swept)  # what was claimed before stays in the history

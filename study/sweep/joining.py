@@ -1,4 +1,4 @@
-"""Which experiments may share a results folder: those that differ in no more than what can be added."""
+"""Which experiments may share a results folder: those that differ in no more than what can be added, or in name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from study.config import Experiment
 from study.errors import StudyError
 
-# what may differ in an experiment that joins
-JOINABLE = {"variants", "seeds", "claims", "readouts", "files", "sources", "with_shared_rate"}
+# what may differ in an experiment that joins: what can be added, and what no run depends on
+JOINABLE = {"name", "variants", "seeds", "claims", "readouts", "files", "sources", "with_shared_rate"}
 
 
 def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
