@@ -39,6 +39,7 @@ from study.report.scaling_figures import SCALING_FIGURES, drawable
 from study.report.scaling_tables import scaling_tables
 from study.results import Results
 from study.results import load as load_results
+from study.sweep.merge import merge
 from study.sweep.plan import Facts, experiment_file, load_experiment, make_plan
 from study.sweep.status import status_of
 from tests.finished import pretend
@@ -357,6 +358,18 @@ def test_further_sizes_join_and_another_experiment_is_refused(grown: Path) -> No
     longer = FAMILY.model_copy(update={"training": FAMILY.training.model_copy(update={"samples": 640})})
     with pytest.raises(StudyError, match=r"training\.samples is 320, asked for 640"):
         sweep(longer, grown)
+
+
+def test_a_member_that_a_merge_began_is_taken_up(grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 10,000 images of CIFAR-100 are the study itself and a member of generalization_data.py."""
+    assert len(merge(tmp_path / "new/80-images", [grown / "80-images"]).added) == 4
+    made = pretend(monkeypatch, accuracy)
+    assert sweep(FAMILY.model_copy(update={"name": "other"}), tmp_path / "new") == COMPLETE
+    assert len(made.ended) == 3 * 4
+    (tmp_path / "else/80-images").mkdir(parents=True)
+    (tmp_path / "else/notes.txt").touch()
+    with pytest.raises(StudyError, match="holds no members"):
+        sweep(FAMILY, tmp_path / "else")
 
 
 def test_sizes_of_the_first_form_keep_opening(grown: Path) -> None:

@@ -99,9 +99,14 @@ def join_members(root: Path, members: Members) -> None:
                 "pretraining": tuple(reached.values()),
             }
         )
-    elif old is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif old is None and not _is_free(root, {members.folder(root, number) for number in members.numbers}):
         raise StudyError(f"{root} exists and holds no members of an experiment: choose another folder with --out")
     write_text(root / NAME, members.model_dump_json(indent=2) + "\n")
+
+
+def _is_free(root: Path, folders: set[Path]) -> bool:
+    """Whether nothing is there but members to be, such as one that study merge began."""
+    return not root.exists() or (root.is_dir() and set(root.iterdir()) <= folders)
 
 
 def results_folders(folder: Path) -> list[Path]:
