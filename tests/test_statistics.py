@@ -368,6 +368,8 @@ def test_looks_come_at_the_quarters_from_five_seeds_on():
     assert [look.seeds for look in plan_looks(20, 0.05)] == [5, 10, 15, 20]
     assert [look.seeds for look in plan_looks(10, 0.05)] == [5, 8, 10]
     assert [(look.seeds, look.alpha) for look in plan_looks(4, 0.05)] == [(4, pytest.approx(0.05))]
+    with pytest.raises(StudyError, match="2 seeds or more"):
+        plan_looks(1, 0.05)
 
 
 @pytest.mark.parametrize("fractions", [[], [0, 1], [0.5], [0.7, 0.5, 1]])

@@ -31,9 +31,13 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(400)
 def plan_looks(max_seeds: int, alpha: float) -> tuple[PlannedLook, ...]:
     """The looks of a sweep of up to `max_seeds` seeds: at each quarter from LEAST_SEEDS on, and at the end.
 
+    Raises StudyError for fewer than 2 seeds.
+
     >>> [(look.number, look.seeds, round(look.alpha, 5)) for look in plan_looks(20, alpha=0.05)]
     [(1, 5, 1e-05), (2, 10, 0.00305), (3, 15, 0.01832), (4, 20, 0.044)]
     """
+    if max_seeds < 2:
+        raise StudyError(f"looks need 2 seeds or more, not {max_seeds}")
     quarters = [-(-max_seeds * part // 4) for part in (1, 2, 3)]
     seeds = [count for count in quarters if LEAST_SEEDS <= count < max_seeds] + [max_seeds]
     levels = nominal_levels([count / max_seeds for count in seeds], alpha)

@@ -19,7 +19,7 @@ from study.config import Experiment, Frozen, parse_model, read_model
 from study.errors import StudyError
 from study.files import damaged, read_json, write_text
 from study.sweep.joining import JOINABLE, differences
-from study.sweep.store import TUNING, Store
+from study.sweep.store import TUNING, Store, is_free
 
 NAME = "members.json"
 OLD_NAME = "family.json"  # what the first sweeps over sizes wrote: `experiment` and `images`
@@ -99,14 +99,9 @@ def join_members(root: Path, members: Members) -> None:
                 "pretraining": tuple(reached.values()),
             }
         )
-    elif old is None and not _is_free(root, {members.folder(root, number) for number in members.numbers}):
+    elif old is None and not is_free(root, {members.folder(root, number) for number in members.numbers}):
         raise StudyError(f"{root} exists and holds no members of an experiment: choose another folder with --out")
     write_text(root / NAME, members.model_dump_json(indent=2) + "\n")
-
-
-def _is_free(root: Path, folders: set[Path]) -> bool:
-    """Whether nothing is there but members to be, such as one that study merge began."""
-    return not root.exists() or (root.is_dir() and set(root.iterdir()) <= folders)
 
 
 def results_folders(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ import errno
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -264,10 +264,13 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_free(folder: Path) -> bool:
-    """Whether a results folder can be made here: nothing is there but what a sweep that just starts has made."""
+def is_free(folder: Path, members: Collection[Path] = ()) -> bool:
+    """Whether a results folder can be made here: nothing is there but what a sweep that just starts has made.
+
+    `members` are the folders of its members to be: study merge may have begun some of them.
+    """
     try:
-        return all(path.name == ".lock" or path.suffix == ".tmp" for path in folder.iterdir())
+        return all(path.name == ".lock" or path.suffix == ".tmp" or path in members for path in folder.iterdir())
     except FileNotFoundError:
         return True
     except NotADirectoryError:
