@@ -195,9 +195,15 @@ class Results:
         return self.views[0]
 
     def write_tables(self) -> list[Path]:
-        """Remake `environments.json`, `runs.csv` and `curves.csv`, and those at the shared rate; the tables' paths."""
+        """Remake `environments.json`, `runs.csv` and `curves.csv`, and those at the shared rate; the tables' paths.
+
+        Where the shared rate is not asked for any more, its tables go; the records stay.
+        """
         write_json(self.folder / "environments.json", self.environments)
         paths = []
+        if SHARED not in self.tables and self.records:
+            for name in ("runs", "curves"):
+                (self.folder / f"{name}{SHARED}.csv").unlink(missing_ok=True)
         for end, tables in self.tables.items():
             for name, table in zip(("runs", "curves"), tables, strict=True):
                 paths.append(self.folder / f"{name}{end}.csv")

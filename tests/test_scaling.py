@@ -167,15 +167,20 @@ def test_a_leader_at_both_ends_that_was_overtaken_in_between_is_none_of_the_othe
     rows = [(name, 0, 10 ** (k + 2), value) for name, own in accuracies.items() for k, value in enumerate(own)]
     table = pd.DataFrame(rows, columns=["variant", "seed", "images", "accuracy"])
 
-    def told(names: str) -> str:
+    def told(names: str, shares: tuple[float, ...] = ()) -> str:
         some = table[table["variant"].isin([*names])]
-        results = SimpleNamespace(points=some, scaling=scale(some))
+        found = scale(some)
+        if shares:
+            found = replace(found, crossings=tuple(replace(found.crossings[0], share=share) for share in shares))
+        results = SimpleNamespace(points=some, scaling=found)
         return of_sizes(cast("Results", results)).partition("10,000 training images A is first (90.00%)")[2]
 
-    assert told("ABCD") == ", the same, overtaken in between by B; 1 crossing among the others."
+    assert told("ABCD") == ", the same, overtaken in between by B; 1 crossing of the means among the others."
     assert told("AB") == ", the same, overtaken in between by B."
-    assert told("ACD") == ", the same; 1 crossing among the others."
+    assert told("ACD") == ", the same; 1 crossing of the means among the others."
     assert told("AC") == ", the same."
+    several = ", the same; 2 crossings of the means among the others (in 53% and 98% of the bootstrap's draws)."
+    assert told("ACD", shares=(0.531, 0.98)) == several
 
 
 def test_noisier_seeds_give_wider_intervals_and_one_seed_none() -> None:

@@ -349,6 +349,19 @@ def test_the_runs_at_the_shared_rate_can_be_left_out(tmp_path: Path, monkeypatch
     assert "None was run at 0.001 too." in dict(section.provenance.table.rows)["learning rates"]
 
 
+def test_tables_at_the_shared_rate_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a merge of the tuned runs of a study at both rates, which a sweep at tuned rates goes on with."""
+    both = EXPERIMENT.model_copy(update={"rates": {"C-C-T-T": 3e-3, "ViT_REL": 1e-3}})
+    folder, plan = tmp_path / "x", make_plan(both)
+    Store.create(folder, plan.experiment).plan([run for run in plan.runs if run.training.lr == 3e-3])
+    before = [path.name for path in load_results(folder).write_tables()]
+    assert before == ["runs.csv", "curves.csv", "runs-shared-rate.csv", "curves-shared-rate.csv"]
+    pretend(monkeypatch, accuracy)
+    sweep(both.model_copy(update={"with_shared_rate": False}), folder)
+    load_results(folder).write_tables()
+    assert sorted(path.name for path in folder.glob("*.csv")) == ["curves.csv", "runs.csv"]
+
+
 def test_the_shared_rate_is_left_out_after_tuning_but_not_once_its_runs_are_there(tmp_path: Path, monkeypatch) -> None:
     once = EXPERIMENT.model_copy(update={"with_shared_rate": False})
     pretend(monkeypatch, accuracy)

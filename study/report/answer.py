@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from study.analysis.scaling_types import Crossing
 from study.analysis.verdicts import ClaimVerdict
 from study.analysis.views import View
 from study.report.claim_figures import in_order, relation_of
@@ -85,10 +86,17 @@ def of_sizes(results: Results) -> str:
         others = [each for each in crossings if leaders[0] not in (each.overtakes, each.overtaken)]
         end = ", the same"
         end += f", overtaken in between by {' and '.join(above)}" if above else ""
-        end += f"; {plural(len(others), 'crossing')} among the others" if others else ""
+        end += f"; {_crossings(others, ' among the others')}" if others else ""
     else:
-        end = f", after {plural(len(crossings), 'crossing')}"
+        end = f", after {_crossings(crossings)}"
     return f"With {told[0]} in mean test accuracy, with {told[1]}{end}."
+
+
+def _crossings(found: Sequence[Crossing], whose: str = "") -> str:
+    """How many crossings of the means there are, and in how many of the bootstrap's draws each is."""
+    shares = [f"{each.share:.0%}" for each in found if each.share is not None]
+    sure = f" (in {' and '.join(shares)} of the bootstrap's draws)" if shares else ""
+    return f"{plural(len(found), 'crossing')} of the means{whose}{sure}"
 
 
 def of_transfer(results: Results) -> str:
