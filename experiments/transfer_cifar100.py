@@ -16,7 +16,7 @@ Readout   final test accuracy, as in Table 2. Margins: the paper's differences a
           point; Δ plays no part in these claims
 Caveat    half a point is far below what five seeds resolve; 1,170 steps of pretraining are few
 Cost      15 runs of pretraining, 60 of fine-tuning and its control, 30 of the linear probe: some 3 hours on 2 cores
-          with AVX-512 in fp32, by the speeds of generalization.py; of the pretraining 12 runs are there
+          with AVX-512 in fp32, by the speeds of generalization.py; of the pretraining all runs are there
 Command   study sweep experiments/transfer_cifar100.py
           study transfer results/transfer_cifar100-pretraining-cifar100-0-80 \\
               --experiment experiments/transfer_cifar100.py --image-size 32 --image-size 48
