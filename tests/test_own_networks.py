@@ -344,7 +344,7 @@ def test_an_own_network_is_fine_tuned_and_probed(folder: Path):
     train(run, folder / "pretraining")
     path = folder / "pretraining" / "weights.pt"
     start = Start(run=run.id, weights=fingerprint(read_weights(path)), image_size=16, path=str(path))
-    network = build_from(start, run.variant, 3, 24, seed=0)
+    network = build_from(start, folder, run.variant, 3, 24, seed=0)
     assert torch.equal(network.state_dict()["stem.weight"], read_weights(path)["stem.weight"])
     freeze(network)
     assert {name for name, p in network.named_parameters() if p.requires_grad} == {

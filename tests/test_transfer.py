@@ -113,7 +113,7 @@ def test_fine_tuning_begins_with_the_pretrained_weights_and_a_classifier_drawn_f
     run = transfer_runs(pretrained)[0]
     assert run.start is not None
     source = weights(Path(run.start.path).parent)
-    network = build_from(run.start, run.variant, 3, 16, seed_of(run.seed, "weights"))
+    network = build_from(run.start, Path(), run.variant, 3, 16, seed_of(run.seed, "weights"))
     scratch = build(run.variant, 3, 16, seed_of(run.seed, "weights")).state_dict()
     own = classifier_names(network)
     assert {name.rpartition(".")[0] for name in own} == {"head.classifier"}
@@ -125,7 +125,7 @@ def test_at_another_side_only_the_position_tables_are_new(pretrained: Store) -> 
     start = transfer_runs(pretrained)[0].start
     assert start is not None
     variant = transfer_runs(pretrained)[0].variant
-    network = build_from(start, variant, 3, 24, 0)
+    network = build_from(start, Path(), variant, 3, 24, 0)
     source = weights(Path(start.path).parent)
     differ = {name for name, value in network.state_dict().items() if value.shape != source[name].shape}
     tables = {name for name in source if name.endswith("bias_table")}
@@ -154,8 +154,8 @@ def test_fine_tuning_trains_every_weight_and_a_linear_probe_the_classifier_alone
 def test_a_linear_probe_is_logistic_regression_on_the_pretrained_features(pretrained: Store) -> None:
     run = transfer_runs(pretrained, PROBE)[0]
     assert run.start is not None
-    network = build_from(run.start, run.variant, 3, 16, 0)
-    oracle = build_from(run.start, run.variant, 3, 16, 0).eval()
+    network = build_from(run.start, Path(), run.variant, 3, 16, 0)
+    oracle = build_from(run.start, Path(), run.variant, 3, 16, 0).eval()
     last = nn.Linear(*reversed(oracle.head.classifier.weight.shape))
     last.load_state_dict(oracle.head.classifier.state_dict())
     oracle.head.classifier = nn.Identity()
@@ -416,7 +416,23 @@ def test_weights_that_moved_are_found_by_giving_the_same_command_the_new_folder(
     store.add(after)
     stored = Run.model_validate_json((store.path(after.id) / "run.json").read_text())
     assert stored.start is not None
-    assert Path(stored.start.path).is_file()
+    assert (store.path(after.id) / stored.start.path).resolve() == Path(after.start.path)
+
+
+def test_results_that_move_together_fit_together_and_tell_nobodys_folders(pretrained: Store, tmp_path: Path) -> None:
+    """Through a link too, from where `..` leads elsewhere."""
+    for place in ("here/disk", "there"):
+        (tmp_path / place).mkdir(parents=True)
+    shutil.copytree(pretrained.folder, tmp_path / "here" / "first")
+    (tmp_path / "here" / "out").symlink_to(tmp_path / "here" / "disk", target_is_directory=True)
+    (run,) = transfer_runs(Store(tmp_path / "here" / "first"), scratch=False)[:1]
+    Store.create(tmp_path / "here" / "out", TRANSFER).add(run)
+    for name in ("first", "disk"):
+        (tmp_path / "here" / name).rename(tmp_path / "there" / name)
+    store = Store(tmp_path / "there" / "disk")
+    (moved,) = store.runs()
+    assert train(moved, store.path(moved.id)) is not None
+    assert not [path for path in store.folder.rglob("*.json") if str(tmp_path) in path.read_text()]
 
 
 def test_the_projects_recipes_are_those_of_table_10() -> None:

@@ -212,7 +212,7 @@ class Start(Frozen):
     image_size: int = Field(
         ge=1, le=1024, description="side they were trained at, from which position tables are resized"
     )
-    path: str = Field(description="the file they lie in; not part of the identity")
+    path: str = Field(description="the file, seen from the run's folder if relative; not part of the identity")
 
 
 class Run(Frozen):

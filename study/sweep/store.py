@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -131,6 +132,7 @@ class Store:
         So a run finds the weights that it starts from after they have moved.
         """
         folder = self.path(run.id)
+        run = _seen_from(folder, run)
         text = json.dumps(run.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
         try:
             same = (folder / "run.json").read_text(encoding="utf-8") == text
@@ -262,6 +264,17 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _seen_from(folder: Path, run: Run) -> Run:
+    """A run that starts from another one's weights, with their path seen from its own folder.
+
+    So results that are moved, or committed, together fit together, and records tell nobody's folders.
+    """
+    if run.start is None or not run.start.run or not os.path.isabs(run.start.path):
+        return run
+    path = os.path.relpath(os.path.realpath(run.start.path), os.path.realpath(folder))
+    return run.model_copy(update={"start": run.start.model_copy(update={"path": path})})
 
 
 def is_free(folder: Path, members: Collection[Path] = ()) -> bool:

@@ -83,7 +83,7 @@ def train(
         probe_images, probe_labels = tensor(train_images[probe.numpy()]), train_labels[probe]
 
     # Network: its initial weights have a generator of their own. Fine-tuning draws the classifier alone.
-    make = build if run.start is None else partial(build_from, run.start)
+    make = build if run.start is None else partial(build_from, run.start, folder)
     network = make(run.variant, data.classes, run.data.image_size, seed_of(run.seed, "weights"))
     cost = network_cost(run.variant, data.classes, run.data.image_size)
     network = place(network, where).train()

@@ -20,13 +20,14 @@ from study.models.interop import classifier_names, load_weights, read_weights
 from study.models.resize import resize
 
 
-def build_from(start: Start, variant: Variant, classes: int, image_size: int, seed: int) -> nn.Module:
+def build_from(start: Start, folder: Path, variant: Variant, classes: int, image_size: int, seed: int) -> nn.Module:
     """The network of `variant` with the weights of `start`, its position tables resized to `image_size`.
 
+    Their path is seen from the run's `folder`, unless it is absolute.
     The classifier is new: (B, `classes`) outputs, drawn from `seed` as in training from scratch. Raises StudyError if
     the file is missing, if it has changed since the run was planned, or if its weights do not fit.
     """
-    path = Path(start.path)
+    path = (folder / start.path).resolve()
     if not path.is_file():
         raise StudyError(
             f"the weights that this run starts from are not at {path}: bring them back, or give study transfer the "
