@@ -288,6 +288,24 @@ def test_a_file_of_weights_is_a_source_by_the_same_door(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the whole
 
 
+def test_the_rates_of_the_pretraining_are_recorded_also_where_earlier_code_began(
+    pretrained: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, lambda run: 0.5)
+    rates = dict.fromkeys(("C-C-T-T", "C-T-T-T"), PRETRAINING.training.lr)
+    folder = Path(shutil.copytree(pretrained.folder, tmp_path / "pretraining"))
+    Store.create(folder, pretrained.experiment.model_copy(update={"rates": rates}))
+    sources = sources_of_folder(folder)
+    assert sources.pretraining.rates == rates
+    earlier = replace(sources, pretraining=sources.pretraining.model_copy(update={"rates": {}}))
+    options = Options(out=tmp_path / "transfer", device="cpu", agents=1)
+    for given in (earlier, sources):
+        carry_out(Transfer(TRANSFER, options, given, (16,), True, QUIET), options, QUIET)
+    for each in (options.out, options.out / "16px"):
+        table = read_sections([load_results(each)])[0].provenance.table
+        assert dict(table.rows)["learning rates of the pretraining"] == "C-C-T-T 0.001, C-T-T-T 0.001"
+
+
 @pytest.mark.usefixtures("one_figure")
 def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     pretrained: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

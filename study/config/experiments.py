@@ -77,6 +77,7 @@ class Pretraining(Frozen):
     name: str = Field(description="the pretraining experiment, or the file of weights")
     data: Data | None = Field(default=None, description="None for a file from elsewhere")
     training: Training | None = None
+    rates: dict[Label, Rate] = Field(default={}, description="learning rates other than the recipe's, by variant")
 
 
 class Experiment(Frozen):

@@ -88,7 +88,9 @@ def sources_of_folder(
     runs = load(folder).runs
     values = dict(zip(runs["run"], runs["final_test_accuracy"].astype(float), strict=True))
     reached = tuple(Reached(variant=each.label, seed=each.seed, value=values[each.start.run]) for each in networks)
-    pretraining = Pretraining(name=experiment.name, data=experiment.data, training=experiment.training)
+    pretraining = Pretraining(
+        name=experiment.name, data=experiment.data, training=experiment.training, rates=experiment.rates
+    )
     return Sources(tuple(networks), pretraining, reached, experiment, tuple(skipped))
 
 

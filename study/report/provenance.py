@@ -101,6 +101,8 @@ def _settings(experiment: Experiment, parts: Sequence[Results]) -> Iterable[tupl
         yield "starts from", f"{origin.name}{images}"
         if origin.training is not None:
             yield "recipe of the pretraining", _list(origin.training.model_dump())
+        if origin.rates:
+            yield "learning rates of the pretraining", _list(origin.rates)
     yield "sizes", f"{experiment.budget:,} {experiment.match}, geometry {experiment.geometry}"
     yield "blocks", _list(experiment.blocks.model_dump())
     yield "variants", ", ".join(experiment.variants)

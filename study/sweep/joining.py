@@ -12,6 +12,15 @@ from study.errors import StudyError
 JOINABLE = {"name", "variants", "seeds", "claims", "readouts", "files", "sources", "with_shared_rate"}
 
 
+def unjoinable(experiment: Experiment, *besides: str) -> dict[str, Any]:
+    """What is the same in all experiments of one folder; `besides` may differ too.
+
+    The rates of a pretraining need no look: no other one left the same weights, and earlier code did not record them.
+    """
+    joinable = dict.fromkeys((*JOINABLE, *besides), True)
+    return experiment.model_dump(exclude={**joinable, "pretraining": {"rates"}})
+
+
 def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
     """The experiment with the variants, seeds and tuned rates of both. StudyError, naming what differs otherwise."""
     rates, sources = {**old.rates, **new.rates}, {**old.sources, **new.sources}
@@ -21,7 +30,7 @@ def joined(old: Experiment, new: Experiment, folder: Path) -> Experiment:
                 f"{label} has changed since {folder} was planned: choose another folder with --out, or bring the old "
                 "text back"
             )
-    fixed, asked = (each.model_dump(exclude=JOINABLE) for each in (old, new))
+    fixed, asked = (unjoinable(each) for each in (old, new))
     fixed["rates"], asked["rates"] = {**rates, **old.rates}, rates
     if differs := differences(fixed, asked):
         raise StudyError(f"{folder} holds another experiment ({differs}): choose another folder with --out")

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from study.config import Experiment, Frozen, parse_model, read_model
 from study.errors import StudyError
 from study.files import damaged, read_json, write_text
-from study.sweep.joining import JOINABLE, differences
+from study.sweep.joining import differences, unjoinable
 from study.sweep.store import TUNING, Store, is_free
 
 NAME = "members.json"
@@ -83,7 +83,7 @@ def join_members(root: Path, members: Members) -> None:
     """
     old = read_members(root)
     if old is not None and any(Store(folder).has_started() for folder in old.started(root).values()):
-        known, asked = (each.experiment.model_dump(exclude={*JOINABLE, "parts"}) for each in (old, members))
+        known, asked = (unjoinable(each.experiment, "parts") for each in (old, members))
         if old.design != members.design or (found := differences(known, asked)):
             what = found if old.design == members.design else f"its members are {old.design}"
             raise StudyError(f"{root} holds another experiment ({what}): choose another folder with --out")
