@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -36,7 +38,7 @@ from study.report.page import read_report, write_all, write_markdown, write_page
 from study.report.provenance import provenance
 from study.report.sections import title_of
 from study.report.table import Table, capitalised, latex_escape, number, p_value, show, to_latex, to_markdown
-from study.results import load
+from study.results import Results, load
 from study.sweep import attempts
 from study.sweep.store import Store
 from tests.synthetic import PUBLISHED, VARIANTS, diverge, made_up_run, readout_table, results, results_folder
@@ -544,6 +546,8 @@ def test_a_card_is_read_without_running_its_file(tmp_path: Path) -> None:
     (folder / "commands.txt").write_text(f"study sweep {path} --seeds 0-1\nstudy sweep other.py\n")
     card = card_of(load(folder))
     assert (card.question, card.fields["Claim"], card.caveat) == ("Is deeper better?", "yes and no", "One rate.")
+    family = SimpleNamespace(commands=[], members=[load(folder)], experiment=load(folder).experiment)
+    assert card_of(cast("Results", family)) == card
     path.write_text("no Python at all")
     assert card_of(load(folder)) == Card()
 

@@ -36,9 +36,9 @@ class Card:
 
 
 def card_of(results: Results) -> Card:
-    """The card of the file that the folder's first command names, else of the project's own of that name, else empty.
+    """The card of the file that the first command names, a folder's or its members', else of the project's of its name.
 
-    What is in the file now: a card is prose and may be mended after the runs. Anything that cannot be read is no card.
+    What is in the file now: a card is prose and may be mended after the runs. What cannot be read gives an empty card.
     """
     for path in _files(results):
         try:
@@ -49,8 +49,9 @@ def card_of(results: Results) -> Card:
 
 
 def _files(results: Results) -> list[Path]:
+    commands = next((each.commands for each in (results, *results.members) if each.commands), [])
     try:
-        named = [Path(word) for word in shlex.split(" ".join(results.commands[:1])) if word.endswith(".py")]
+        named = [Path(word) for word in shlex.split(" ".join(commands[:1])) if word.endswith(".py")]
     except ValueError:  # a quotation that does not end
         named = []
     found = [path for path in named if path.is_file()]
