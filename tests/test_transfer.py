@@ -299,11 +299,14 @@ def test_the_rates_of_the_pretraining_are_recorded_also_where_earlier_code_began
     assert sources.pretraining.rates == rates
     earlier = replace(sources, pretraining=sources.pretraining.model_copy(update={"rates": {}}))
     options = Options(out=tmp_path / "transfer", device="cpu", agents=1)
-    for given in (earlier, sources):
+    for given in (earlier, sources, earlier):
         carry_out(Transfer(TRANSFER, options, given, (16,), True, QUIET), options, QUIET)
     for each in (options.out, options.out / "16px"):
         table = read_sections([load_results(each)])[0].provenance.table
         assert dict(table.rows)["learning rates of the pretraining"] == "C-C-T-T 0.001, C-T-T-T 0.001"
+    other = sources.pretraining.model_copy(update={"rates": {"C-C-T-T": 3e-3}})
+    with pytest.raises(StudyError, match=r"pretraining rates\.C-C-T-T is 0\.001, asked for 0\.003"):
+        carry_out(Transfer(TRANSFER, options, replace(sources, pretraining=other), (16,), True, QUIET), options, QUIET)
 
 
 @pytest.mark.usefixtures("one_figure")

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from study.config import Experiment, Frozen, parse_model, read_model
 from study.errors import StudyError
 from study.files import damaged, read_json, write_text
-from study.sweep.joining import differences, unjoinable
+from study.sweep.joining import comparable, differences, joined_pretraining
 from study.sweep.store import TUNING, Store, is_free
 
 NAME = "members.json"
@@ -83,7 +83,7 @@ def join_members(root: Path, members: Members) -> None:
     """
     old = read_members(root)
     if old is not None and any(Store(folder).has_started() for folder in old.started(root).values()):
-        known, asked = (unjoinable(each.experiment, "parts") for each in (old, members))
+        known, asked = comparable(old.experiment, members.experiment, "parts")
         if old.design != members.design or (found := differences(known, asked)):
             what = found if old.design == members.design else f"its members are {old.design}"
             raise StudyError(f"{root} holds another experiment ({what}): choose another folder with --out")
@@ -91,10 +91,11 @@ def join_members(root: Path, members: Members) -> None:
             key: tuple(dict.fromkeys([*getattr(old.experiment, key), *getattr(members.experiment, key)]))
             for key in ("variants", "seeds", "parts")
         }
+        origin = joined_pretraining(old.experiment, members.experiment)
         reached = {(each.variant, each.seed): each for each in (*old.pretraining, *members.pretraining)}
         members = members.model_copy(
             update={
-                "experiment": members.experiment.model_copy(update=joined),
+                "experiment": members.experiment.model_copy(update={**joined, "pretraining": origin}),
                 "numbers": tuple(sorted({*old.numbers, *members.numbers})),
                 "pretraining": tuple(reached.values()),
             }
