@@ -10,8 +10,12 @@ Difficulty  far from solved at the end, as JFT was; chosen on seed 100 and C-T-C
           which a claim is tested on. Test accuracy after 64,000 and after 128,000 images: 10.4 % and 20.9 % with 100
           classes and jitter 0.05 (train loss 3.59 and 3.05 nats, ln 100 = 4.61), chosen here and trained half as long
           again; 13.1 % after 64,000 with 50 classes and jitter 0.1; 1.2 % after 35,000 with 200 classes and jitter 0.2
+Readout   train loss and test accuracy after equal samples, at the end; ε 0.03 nats and one point, Δ 0.1 nats and
+          three points
 Caveat    one learning rate for all, not tuned; a stream of 192,000 drawn images is small beside JFT's 300M photographs
 Cost      15 runs; 38 minutes on 2 CPU cores in bf16. Making the images takes 3 to 8 % of a step (study bench)
+Result    contradicted in train loss by eight of ten relations: the more convolution, the lower it is, three seeds
+          (results/capacity-fractals-bf16)
 Command   study sweep experiments/capacity.py
           study sweep experiments/capacity.py --dataset folder:~/large --epochs 3
 """

@@ -9,6 +9,8 @@ Here      1, 2, 5, 10, 20, 50 and 100 % of a data set, by default of 10,000 frac
           say of 1.3M and 300M images supposes that training goes on as long as it must
 Caveat    one learning rate for all, not tuned, at every size; small networks on drawn images, not photographs
 Cost      105 runs; about 40 minutes on 2 CPU cores in bf16 (70 took 27: results/data_scale-fractals-bf16)
+Result    in the means C-T-T-T is first up to 2,000 images, the convolutional layouts with 10,000, two or three seeds;
+          nearly all relations are undecided (results/data_scale-fractals-bf16)
 Command   study sweep experiments/data_scale.py && study scale results/data_scale-fractals
           study sweep experiments/data_scale.py --dataset cifar100
           study sweep experiments/data_scale.py -o data.fractals.train_images=1000000 \\

@@ -14,9 +14,12 @@ Recipe    Table 10's columns of fine-tuning: constant rate, no warm-up, weight d
           weights are off, as in pretraining
 Readout   final test accuracy, as in Table 2. Margins: the paper's differences are 0.61 and 0.21 points, so ε is half a
           point; Δ plays no part in these claims
+Duration  12 epochs of 3,600 images, then 30 of 800: what takes minutes on two cores, not chosen by a rule
 Caveat    pretraining and transfer on few classes of drawn images: far fewer and closer to each other than the paper's
 Cost      with five seeds 10, 40 and 20 runs; 5, 23 and 6 minutes on 2 CPU cores in bf16
           (results/transfer-pretraining-fractals-0-12-bf16)
+Result    undecided at 32 and 48 pixels and with the linear probe, five seeds; its premise is missing, since
+          pretraining leaves C-T-T-T 3.8 points ahead (results/transfer-pretraining-fractals-0-12-bf16)
 Command   study sweep experiments/transfer.py
           study transfer results/transfer-pretraining-fractals-0-12 --image-size 32 --image-size 48
           study transfer results/transfer-pretraining-fractals-0-12 --freeze

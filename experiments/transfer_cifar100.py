@@ -14,8 +14,8 @@ Recipe    transfer.py's: Table 10's columns of fine-tuning, without augmentation
           not what scratch can reach
 Readout   final test accuracy, as in Table 2. Margins: the paper's differences are 0.61 and 0.21 points, so ε is half a
           point; Δ plays no part in these claims
-Caveat    pretraining does not leave C-C-T-T and C-T-T-T equal, as the paper's does: what transfers is a lead, too; half a
-          point is far below what five seeds resolve, and 1,170 steps of pretraining are few
+Caveat    pretraining does not leave C-C-T-T and C-T-T-T equal, as the paper's does: what transfers is a lead, too; half
+          a point is far below what five seeds resolve, and 1,170 steps of pretraining are few
 Cost      15 runs of pretraining, 60 of fine-tuning and its control, 30 of the linear probe: some 3 hours on 2 cores
           with AVX-512 in fp32, by the speeds of generalization.py; of the pretraining all runs are there
 Command   study sweep experiments/transfer_cifar100.py
