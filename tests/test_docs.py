@@ -113,31 +113,57 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
     assert not [(page, link) for page, link in inside if not (page.parent / link.partition("#")[0]).exists()]
 
 
+def written_tables(page: str) -> list[list[list[str]]]:
+    """Rows with a deviation, of every table of a page that has some."""
+    blocks = (ROOT / "results" / page).read_text().split("\n\n")
+    rows = [[line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")] for block in blocks]
+    return [found for each in rows if (found := [row for row in each if "±" in "".join(row[1:])])]
+
+
+def told_cells(folder: str, readout: str) -> dict[str, str]:
+    """`mean ± sd` in percent, by variant."""
+    rows = study.load(ROOT / "results" / folder).summary(readout).itertuples()
+    return {row.variant: f"{100 * row.mean:.2f} ± {100 * row.sd:.2f}" for row in rows}
+
+
 @pytest.mark.parametrize(
-    ("page", "folders"),
+    ("page", "folders", "others"),
     [
-        ("REPORT.md", ["generalization-cifar100", "generalization_data-cifar100/50000-images"]),
-        ("generalization-cifar100/README.md", ["generalization-cifar100"]),
-        ("generalization_data-cifar100/README.md", ["generalization_data-cifar100/50000-images"]),
-        ("generalization_small-cifar100-0-20/README.md", ["generalization_small-cifar100-0-20"]),
+        ("REPORT.md", ["generalization-cifar100", "generalization_data-cifar100/50000-images"], 1),
+        ("generalization-cifar100/README.md", ["generalization-cifar100"], 0),
+        ("generalization_data-cifar100/README.md", ["generalization_data-cifar100/50000-images"], 0),
+        ("generalization_small-cifar100-0-20/README.md", ["generalization_small-cifar100-0-20"], 0),
     ],
 )
-def test_the_main_tables_are_what_the_records_say(page: str, folders: list[str]) -> None:
-    """All cells with a deviation, of every table that has some."""
-    written = []
-    for block in (ROOT / "results" / page).read_text().split("\n\n"):
-        rows = [line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")]
-        cells = {row[0]: sorted(cell for cell in row if "±" in cell) for row in rows if "±" in "".join(row[1:])}
-        written += [cells] if cells else []
+def test_the_main_tables_are_what_the_records_say(page: str, folders: list[str], others: int) -> None:
+    """All cells with a deviation, of every table that has some, but for `others` at the page's end."""
+    tables = written_tables(page)
+    written = [{row[0]: sorted(cell for cell in row if "±" in cell) for row in rows} for rows in tables]
     told: list[dict[str, list[str]]] = []
     for folder in folders:
-        found: dict[str, list[str]] = {}
-        for readout in ("final_test_accuracy", "accuracy_at_matched_loss"):
-            for row in study.load(ROOT / "results" / folder).summary(readout).itertuples():
-                found.setdefault(row.variant, []).append(f"{100 * row.mean:.2f} ± {100 * row.sd:.2f}")
-        assert len(found) == 5
-        told.append({variant: sorted(cells) for variant, cells in found.items()})
-    assert written == told
+        final, matched = (told_cells(folder, each) for each in ("final_test_accuracy", "accuracy_at_matched_loss"))
+        assert len(final) == 5
+        told.append({variant: sorted([final[variant], matched[variant]]) for variant in final})
+    assert written[: len(written) - others] == told
+
+
+def test_the_tables_of_the_transfer_are_what_the_records_say() -> None:
+    ends = {"pretrain": ("pretraining-cifar100-0-80", ""), "linear probe of random": ("probe", "[start=scratch]")}
+    ends |= {"linear probe": ("probe", "")}
+    for side in ("32", "48"):
+        ends[f"fine-tuned, {side} px"] = (f"cifar100-80-100/{side}px", "")
+        ends[f"from scratch, {side} px"] = (f"cifar100-80-100/{side}px", "[start=scratch]")
+    probe = told_cells("linear-probe_cifar100-cifar100-80-100/32px", "final_test_accuracy")
+    for page, rows in (("REPORT.md", 6), ("transfer_cifar100-pretraining-cifar100-0-80/README.md", 7)):
+        table = written_tables(page)[-1]
+        assert len(table) == rows
+        for name, *cells in table:
+            folder, start = next(end for prefix, end in ends.items() if name.startswith(prefix))
+            told = probe if folder == "probe" else told_cells(f"transfer_cifar100-{folder}", "final_test_accuracy")
+            assert cells[:3] == [told[layout + start] for layout in ("C-C-C-C", "C-C-T-T", "C-T-T-T")]
+    (table,) = written_tables("linear-probe_cifar100-cifar100-80-100/README.md")
+    assert table == [[layout, probe[layout], probe[f"{layout}[start=scratch]"]] for layout, *_ in table]
+    assert len(table) == 3
 
 
 def test_the_readmes_python_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
