@@ -345,6 +345,7 @@ def test_a_transfer_study_leaves_a_folder_a_side_and_the_papers_table(
     assert "24 pixels" in shown
     assert shown.count("C-C-T-T > C-T-T-T") >= 2
     assert "C-C-T-T > ViT_REL" in shown  # not tested, and said so
+    assert "<title>Accuracy before and after transfer</title>" in (design.folder / "figures/transfer.svg").read_text()
     assert (design.folder / "transfer.csv").read_text().count("\n") == 1 + 4 + 16
     section = read_sections([found])[0]
     best = table.header[1:][np.argmax([float(cell.split()[0]) for cell in table.rows[1][1:]])]

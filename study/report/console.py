@@ -18,13 +18,14 @@ from study.analysis.views import View
 from study.config import Claim, sentence
 from study.errors import StudyError
 from study.files import atomic, write_json
+from study.report.drawing import save
 from study.report.figures import plot_all
 from study.report.gallery import plot
 from study.report.scaling_figures import drawable
 from study.report.scaling_tables import scaling_tables
 from study.report.table import Table, number, print_json, say, show
 from study.report.tables import readout_summary, relations
-from study.report.transfer import transfer_frame, transfer_tables
+from study.report.transfer import TITLE, transfer_figure, transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
 from study.results import Results, load
 from study.sweep.tuned import NAME, Tuned
@@ -231,7 +232,7 @@ def scale(results: Results, console: Console, as_json: bool = False) -> None:
 
 
 def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bool) -> None:
-    """Every member's tables and figures, and `transfer.csv`; the table over all sides, and every verdict at each."""
+    """Every member's tables and figures, `transfer.csv`, its figure; the table over all sides, every verdict at each."""
     results = load(folder)
     members = [member for member in results.members if len(member.runs)]
     if not members:
@@ -244,6 +245,7 @@ def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bo
         write_tables_and_figures(member)
     with atomic(folder / "transfer.csv") as temporary:
         frame.to_csv(temporary, index=False)
+    save(transfer_figure(frame, results.experiment.training.freeze), folder / "figures" / "transfer.svg", TITLE)
     if as_json:
         claims = {str(member.number): [each.to_dict() for each in member.view.verdicts] for member in members}
         rows = json.loads(frame.to_json(orient="records"))

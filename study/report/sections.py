@@ -27,7 +27,7 @@ from study.report.scaling_figures import drawable as drawable_over_sizes
 from study.report.scaling_tables import scaling_tables
 from study.report.style import study_order
 from study.report.table import Table, capitalised, plural
-from study.report.transfer import CAPTION, transfer_figure, transfer_frame, transfer_tables
+from study.report.transfer import CAPTION, TITLE, transfer_figure, transfer_frame, transfer_tables
 from study.report.tuning_table import tuning_table
 from study.report.variants import VariantCard, contact_sheet, strip, variant_cards
 from study.results import Results
@@ -274,4 +274,4 @@ def _figure_of_transfer(frame: pd.DataFrame, results: Results, key: str) -> Show
     svg = inline_svg(
         figure, f"{key}-transfer", f"Dot chart: accuracy before and after transfer. {answer.of_transfer(results)}"
     )
-    return Shown("transfer", "Accuracy before and after transfer", CAPTION, svg, csv=frame.to_csv(index=False))
+    return Shown("transfer", TITLE, CAPTION, svg, csv=frame.to_csv(index=False))

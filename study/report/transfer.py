@@ -91,6 +91,7 @@ def seed_differences(frame: pd.DataFrame, first: str, second: str, freeze: bool)
     return Table(f"{first} minus {second}, by pretraining seed", header, tuple(rows))
 
 
+TITLE = "Accuracy before and after transfer"
 CAPTION = "Mean over pretraining seeds with its 95% t-interval, the variants beside one another at each place."
 
 
