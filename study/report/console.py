@@ -232,7 +232,7 @@ def scale(results: Results, console: Console, as_json: bool = False) -> None:
 
 
 def finish_transfer(folder: Path, console: Console, say_to: Console, as_json: bool) -> None:
-    """Every member's tables and figures, `transfer.csv`, its figure; the table over all sides, every verdict at each."""
+    """Every member's tables and figures, `transfer.csv`, its figure; the table over sides, every verdict at each."""
     results = load(folder)
     members = [member for member in results.members if len(member.runs)]
     if not members:
