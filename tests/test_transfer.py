@@ -247,8 +247,12 @@ def test_runs_that_have_not_ended_well_are_left_out_and_named(pretrained: Store,
     assert sources.skipped == (
         "C-C-T-T seed 0 is missing",
         "C-C-T-T seed 1 is diverged",
-        "C-T-T-T seed 0 has no weights.pt: delete its folder and train it again",
+        "C-T-T-T seed 0 without weights, which are not committed: make the pretraining again with another --out, or "
+        "delete their folders and go on",
     )
+    (folder / "runs" / fourth.id / "weights.pt").unlink()
+    with pytest.raises(StudyError, match="is diverged, C-T-T-T seed 0, C-T-T-T seed 1 without weights, which"):
+        sources_of_folder(folder)
     with pytest.raises(StudyError, match="no finished run to start from: C-C-T-T seed 0 is missing"):
         sources_of_folder(folder, ["cctt"], [0])
     with pytest.raises(StudyError, match="has no variant ViT_REL: it has C-C-T-T, C-T-T-T"):

@@ -64,15 +64,17 @@ def sources_of_folder(
     if missing := [str(seed) for seed in seeds or () if seed not in experiment.seeds]:
         there = ", ".join(map(str, experiment.seeds))
         raise StudyError(f"{folder} has no seed {', '.join(missing)}: it has {there}")
-    networks, skipped = [], []
+    networks, skipped, bare = [], [], []
     for run in store.runs_at(experiment.rates):  # at tuned rates, if there are any
         if run.label not in wanted or (seeds is not None and run.seed not in seeds):
             continue
         path = store.path(run.id).absolute() / "weights.pt"
         state = store.state(run.id)
-        if state != "done" or not path.is_file():
-            why = f"is {state}" if state != "done" else "has no weights.pt: delete its folder and train it again"
-            skipped.append(f"{run.label} seed {run.seed} {why}")
+        if state != "done":
+            skipped.append(f"{run.label} seed {run.seed} is {state}")
+            continue
+        if not path.is_file():
+            bare.append(f"{run.label} seed {run.seed}")
             continue
         try:
             sound_weights(path.parent)
@@ -83,6 +85,11 @@ def sources_of_folder(
             run=run.id, weights=fingerprint(read_weights(path)), image_size=run.data.image_size, path=str(path)
         )
         networks.append(Source(run.label, run.seed, run.variant, start))
+    if bare:
+        again = (
+            "which are not committed: make the pretraining again with another --out, or delete their folders and go on"
+        )
+        skipped.append(f"{', '.join(bare)} without weights, {again}")
     if not networks:
         raise StudyError(f"{folder} has no finished run to start from{': ' if skipped else ''}{', '.join(skipped)}")
     runs = load(folder).runs
